@@ -23,6 +23,8 @@ class Direction(StrEnum):
     """An activation: the output of `stage`."""
     BACKWARD = "backward"
     """A gradient of the loss with respect to the input of `stage`, sent back by `stage`."""
+    EVALUATION = "evaluation"
+    """An activation that no gradient will answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,79 @@
+"""The arithmetic class: everything that decides bits, pinned and named.
+
+Two machines of one class give the same bits for the same inputs; across classes results differ in the last places
+(what was measured about each line stands in `docs/arithmetic.md`). A class is named so that a comparison between two
+machines can be exact where it may be, and is never exact where it may not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+import transformers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArithmeticClass:
+    """Name of the arithmetic that a host computes in."""
+
+    device: str
+    """`cpu`, or the name of the accelerator's model."""
+    isa: str
+    """Instruction set that torch's CPU kernels use, such as `AVX512`; empty on accelerators."""
+    torch: str
+    """Version of torch; its kernels decide the order of sums."""
+    transformers: str
+    """Version of transformers; its modules decide which kernels are called."""
+    threads: int
+    """Threads inside one operation; they decide how a long sum is split."""
+    attention: str
+    """Attention implementation, such as `sdpa` or `eager`."""
+    dtype: str
+    """Type of weights and of arithmetic, such as `float32`."""
+    optimizer: str
+    """Optimizer and variant, such as `adamw/fused`."""
+    borders: str = "contiguous"
+    """Layout of the tensors that cross a stage's border."""
+
+    def root(self) -> str:
+        """SHA-256 over the fields as JSON with sorted keys, in hexadecimal."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in asdict(self).items() if value != "")
+
+
+def name_arithmetic(
+    device: torch.device, *, threads: int, attention: str, dtype: str, optimizer: str
+) -> ArithmeticClass:
+    """The class of this machine under these choices."""
+    on_cpu = device.type == "cpu"
+    return ArithmeticClass(
+        device="cpu" if on_cpu else torch.cuda.get_device_name(device),
+        isa=torch.backends.cpu.get_cpu_capability() if on_cpu else "",
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        threads=threads,
+        attention=attention,
+        dtype=dtype,
+        optimizer=optimizer,
+    )
+
+
+def pin_arithmetic(device: torch.device, threads: int) -> None:
+    """Impose what a process can impose on its own arithmetic: threads, deterministic kernels, no TF32."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def choose_device(wish: str) -> torch.device:
+    """The device behind `auto` (CUDA where there is one, else the CPU) or behind a torch device name."""
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wish)

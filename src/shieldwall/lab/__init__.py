@@ -1,0 +1,1 @@
+"""Experiments and benchmarks: one module for each table or figure. `plain.py` is what everything is held against."""

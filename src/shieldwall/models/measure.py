@@ -1,0 +1,160 @@
+"""Measured cost of a model's units: seconds and bytes for one micro-batch.
+
+Layers of one kind cost the same, so one of each kind is built with random weights, run forward and backward a few
+times, and thrown away; the median counts. Costs decide the cut and the plan, never the bits.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from shieldwall.models.skeleton import build_skeleton
+from shieldwall.models.span import StageSpan
+from shieldwall.models.stage import StageModel, stage_shapes
+
+_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCost:
+    """What one unit costs for one micro-batch."""
+
+    forward_s: float
+    backward_s: float
+    saved_bytes: int
+    """What autograd keeps between forward and backward."""
+    parameters: int
+    """Number of parameters that the unit owns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCosts:
+    """Cost of the embeddings, of each layer, and of the head with the loss."""
+
+    embeddings: UnitCost
+    layers: tuple[UnitCost, ...]
+    head: UnitCost
+
+
+def measure_model(
+    config: PreTrainedConfig, *, attention: str, device: torch.device, batch: int, block_tokens: int
+) -> ModelCosts:
+    """Measure every kind of unit of a model on `device`.
+
+    Args:
+        config: the whole model's configuration.
+        attention: attention implementation.
+        device: where to measure.
+        batch: sequences in a micro-batch.
+        block_tokens: tokens in a sequence.
+
+    Cost: about four forward and backward passes of one layer, the embeddings and the head; memory for those alone.
+    """
+    bench = _Bench(config, attention, device, batch, block_tokens)
+    by_kind = {kind: bench.layer(index) for index, kind in reversed(list(enumerate(_layer_kinds(config))))}
+    return ModelCosts(
+        embeddings=bench.embeddings(),
+        layers=tuple(by_kind[kind] for kind in _layer_kinds(config)),
+        head=bench.head(),
+    )
+
+
+def _layer_kinds(config: PreTrainedConfig) -> list[str]:
+    kinds = getattr(config, "layer_types", None)
+    return list(kinds) if kinds else ["layer"] * int(config.num_hidden_layers)
+
+
+class _Bench:
+    """Builds single units and times them."""
+
+    def __init__(
+        self, config: PreTrainedConfig, attention: str, device: torch.device, batch: int, block_tokens: int
+    ) -> None:
+        self._config, self._attention, self._device = config, attention, device
+        self._skeleton: PreTrainedModel = build_skeleton(config, attention, torch.float32)
+        self._layers = int(config.num_hidden_layers)
+        generator = torch.Generator().manual_seed(0)
+        shape = (batch, block_tokens)
+        self._tokens = torch.randint(int(config.vocab_size), shape, generator=generator).to(device)
+        self._hidden = torch.randn(*shape, int(config.hidden_size), generator=generator).to(device)
+
+    def embeddings(self) -> UnitCost:
+        unit = self._build(StageSpan(0, 2, 0, 0))
+        return self._measure(unit, lambda: unit.forward(self._tokens, _no_seed))
+
+    def layer(self, index: int) -> UnitCost:
+        unit = self._build(StageSpan(1, 3, index, index + 1))
+        return self._measure(unit, lambda: unit.forward(self._input(), _no_seed))
+
+    def head(self) -> UnitCost:
+        unit = self._build(StageSpan(1, 2, self._layers, self._layers))
+        if "lm_head.weight" not in unit.parameters:
+            unit.tie_head(self._build(StageSpan(0, 2, 0, 0)))
+        return self._measure(unit, lambda: unit.loss(unit.forward(self._input(), _no_seed), self._tokens))
+
+    def _input(self) -> Tensor:
+        return self._hidden.detach().requires_grad_(True)
+
+    def _build(self, span: StageSpan) -> StageModel:
+        generator = torch.Generator().manual_seed(0)
+        state = {
+            name: torch.randn(shape, generator=generator) * 0.02
+            for name, shape in stage_shapes(self._skeleton, span).items()
+        }
+        unit = StageModel(self._config, span, state, attention=self._attention, device=self._device)
+        unit.set_training(False)
+        return unit
+
+    def _measure(self, unit: StageModel, forward: Callable[[], Tensor]) -> UnitCost:
+        saved_bytes = _saved_bytes(unit, forward)
+        forward_s, backward_s = [], []
+        for _ in range(_REPEATS):
+            start = self._clock()
+            output = forward()
+            middle = self._clock()
+            output.backward(torch.ones_like(output))
+            forward_s.append(middle - start)
+            backward_s.append(self._clock() - middle)
+        return UnitCost(
+            forward_s=statistics.median(forward_s),
+            backward_s=statistics.median(backward_s),
+            saved_bytes=saved_bytes,
+            parameters=sum(parameter.numel() for parameter in unit.parameters.values()),
+        )
+
+    def _clock(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def _no_seed(unit: int) -> int:
+    return unit
+
+
+def _saved_bytes(unit: StageModel, forward: Callable[[], Tensor]) -> int:
+    """Bytes of distinct storage that autograd keeps, parameters left out; also warms the unit up."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in unit.parameters.values()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def unpack(tensor: Any) -> Any:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        output = forward()
+    output.backward(torch.ones_like(output))
+    return sum(kept.values())

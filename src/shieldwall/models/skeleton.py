@@ -1,0 +1,45 @@
+"""A whole model without memory: Hugging Face's own object on torch's meta device.
+
+It knows every parameter's name, shape and place in the whole model's order and costs nothing; a stage gives memory
+only to what it owns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+
+def build_skeleton(config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of `config` with every parameter on the meta device."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    return model
+
+
+def parameter_shapes(skeleton: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """Name to shape in the whole model's order, tied weights once."""
+    return {name: tuple(parameter.shape) for name, parameter in skeleton.named_parameters()}
+
+
+def tied_names(skeleton: PreTrainedModel) -> dict[str, str]:
+    """Name of each tied parameter to the name under which the weights are kept; empty where nothing is tied."""
+    if not skeleton.config.tie_word_embeddings:
+        return {}
+    return dict(skeleton._tied_weights_keys or {})
+
+
+def module_at(model: nn.Module, path: str) -> nn.Module | None:
+    """The module behind a dotted name, or None where the configuration left it out."""
+    found: nn.Module | None = model
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def place_parameter(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Put `parameter` where the dotted `name` says."""
+    parent, _, leaf = name.rpartition(".")
+    holder = model.get_submodule(parent)
+    setattr(holder, leaf, parameter)

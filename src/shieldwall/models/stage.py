@@ -1,0 +1,161 @@
+"""The part of a model that one stage computes.
+
+A stage is a skeleton of the whole model in which only the stage's own parameters have memory; the modules that run
+are Hugging Face's. Parameters keep their names in the whole model, so a stage's state needs no translation when it is
+loaded, sent, checked or saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from shieldwall.core.errors import ModelError
+from shieldwall.core.seeds import EMBEDDINGS_UNIT
+from shieldwall.models.families import find_family
+from shieldwall.models.skeleton import build_skeleton, module_at, place_parameter, tied_names
+from shieldwall.models.span import StageSpan
+
+SeedOfUnit = Callable[[int], int]
+"""Gives the seed that torch's generator takes before a unit of the model runs."""
+
+
+class StageModel:
+    """One stage's modules and parameters.
+
+    Args:
+        config: the whole model's configuration.
+        span: which part this is.
+        state: name to tensor for `parameter_names(...)`; the tensors become the parameters, without a copy.
+        attention: attention implementation.
+        device: where the stage computes.
+        dtype: type of the parameters.
+
+    Raises:
+        ModelError: SW-M112, `state` does not hold exactly what the stage owns, in the right shapes.
+    """
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        span: StageSpan,
+        state: Mapping[str, Tensor],
+        *,
+        attention: str,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.span = span
+        self.family = find_family(config.model_type, "the model's configuration")
+        self._model = build_skeleton(config, attention, dtype)
+        self._dropout = any(getattr(config, field) > 0 for field in self.family.dropout_fields)
+        self.parameters = self._adopt(state, device)
+        self._rebuild_recomputed(device)
+        self._arguments: dict[tuple[int, ...], dict[str, Any]] = {}
+
+    def _adopt(self, state: Mapping[str, Tensor], device: torch.device) -> dict[str, nn.Parameter]:
+        wanted = stage_shapes(self._model, self.span)
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if found != wanted:
+            wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+            raise ModelError(
+                "SW-M112",
+                f"the state handed to stage {self.span.index} does not fit it",
+                where=f"stage {self.span.index}, {wrong[0]}",
+                expected=str(wanted.get(wrong[0], "no such tensor")),
+                got=str(found.get(wrong[0], "nothing")),
+                remedy="check that the weights belong to this model and this cut",
+            )
+        adopted = {}
+        for name in wanted:
+            parameter = nn.Parameter(state[name].to(device=device, dtype=self._model.dtype).contiguous())
+            place_parameter(self._model, name, parameter)
+            adopted[name] = parameter
+        if self.span.embeddings and self.span.head:
+            for head_name, name in tied_names(self._model).items():
+                place_parameter(self._model, head_name, adopted[name])
+        return adopted
+
+    def _rebuild_recomputed(self, device: torch.device) -> None:
+        for path in self.family.recomputed:
+            old = module_at(self._model, path)
+            parent, _, leaf = path.rpartition(".")
+            setattr(self._model.get_submodule(parent), leaf, type(old)(config=self._model.config).to(device))
+
+    def tie_head(self, first: StageModel) -> dict[str, nn.Parameter]:
+        """Let the head share its memory with the embeddings of the first stage, where the model ties them.
+
+        Returns:
+            Name of each shared weight to the head's own handle of it, which gathers the head's share of the gradient
+            apart; empty where nothing is tied or this stage holds not only the head.
+        """
+        if self.span.embeddings or not self.span.head:
+            return {}
+        handles = {}
+        for head_name, name in tied_names(self._model).items():
+            handles[name] = nn.Parameter(first.parameters[name].data)
+            place_parameter(self._model, head_name, handles[name])
+        return handles
+
+    def set_training(self, training: bool) -> None:
+        """Switch dropout on or off."""
+        self._model.train(training)
+
+    def forward(self, value: Tensor, seed_of_unit: SeedOfUnit) -> Tensor:
+        """What the stage makes of one micro-batch.
+
+        Args:
+            value: tokens (B, T) for the first stage, else the activation (B, T, D) of the stage before.
+            seed_of_unit: gives each unit's seed; asked only where the model draws random numbers.
+
+        Returns:
+            The activation (B, T, D), or logits (B, T, V) from the last stage.
+        """
+        if self.span.embeddings:
+            self._seed(seed_of_unit, EMBEDDINGS_UNIT)
+            value = self.family.embed(self._model, value)
+        arguments = self._layer_arguments(value)
+        layers = self._model.get_submodule(self.family.layers)
+        for index in self.span.layers:
+            self._seed(seed_of_unit, index + 1)
+            value = self.family.call_layer(layers[index], value, arguments)
+        return self.family.logits(self._model, value) if self.span.head else value
+
+    def loss(self, logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
+        """Mean negative log-likelihood (nats, scalar) of each token given those before it, by the model's own loss."""
+        loss: Tensor = self._model.loss_function(
+            logits=logits_BTV, labels=tokens_BT, vocab_size=self._model.config.vocab_size
+        )
+        return loss
+
+    def _seed(self, seed_of_unit: SeedOfUnit, unit: int) -> None:
+        if self._dropout and self._model.training:
+            torch.manual_seed(seed_of_unit(unit))
+
+    def _layer_arguments(self, hidden_BTD: Tensor) -> dict[str, Any]:
+        shape = tuple(hidden_BTD.shape)
+        if shape not in self._arguments:
+            self._arguments.clear()
+            with torch.no_grad():
+                self._arguments[shape] = self.family.layer_arguments(self._model, hidden_BTD.detach())
+        return self._arguments[shape]
+
+
+def stage_shapes(skeleton: PreTrainedModel, span: StageSpan) -> dict[str, tuple[int, ...]]:
+    """Name to shape of what a stage owns, in the whole model's order.
+
+    A tied head is not owned by the last stage: the weights are the first stage's, which is where they are updated.
+    """
+    family = find_family(skeleton.config.model_type, "the model's configuration")
+    prefixes = [f"{family.layers}.{index}." for index in span.layers]
+    prefixes += [f"{path}." for path in family.embeddings] if span.embeddings else []
+    prefixes += [f"{path}." for path in family.head] if span.head else []
+    return {
+        name: tuple(parameter.shape)
+        for name, parameter in skeleton.named_parameters()
+        if name.startswith(tuple(prefixes))
+    }

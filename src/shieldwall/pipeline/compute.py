@@ -1,0 +1,44 @@
+"""How a host runs the computation of an action."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from shieldwall.schedule import Action
+
+T = TypeVar("T")
+
+
+class Compute(Protocol):
+    """Runs one action's work and gives its result."""
+
+    async def run(self, action: Action, work: Callable[[], T]) -> T:
+        """The result of `work`, which computes `action`."""
+
+
+class InlineCompute:
+    """Computes at once, on the event loop: right where all hosts share one processor."""
+
+    async def run(self, action: Action, work: Callable[[], T]) -> T:
+        del action
+        return work()
+
+
+class PacedCompute:
+    """Computes at once and lets each action last a set time, as if the host were a slower machine of its own.
+
+    Args:
+        seconds_of: duration of an action in seconds; if the work itself takes longer, that counts.
+    """
+
+    def __init__(self, seconds_of: Callable[[Action], float]) -> None:
+        self._seconds_of = seconds_of
+
+    async def run(self, action: Action, work: Callable[[], T]) -> T:
+        clock = asyncio.get_running_loop().time
+        end_s = clock() + self._seconds_of(action)
+        result = work()
+        await asyncio.sleep(max(0.0, end_s - clock()))
+        return result

@@ -1,0 +1,167 @@
+"""One stage on its host: forward, backward, and the sum of its gradients.
+
+Autograd never crosses a border: the activation that comes in becomes a leaf of a graph of the stage's own, and its
+gradient is what goes back. Gradients are summed in micro-batch order, as a single process would.
+
+A head that is tied to the embeddings needs care, because its share of the gradient and the embeddings' share arise in
+different stages and at different times. The whole model adds the two within each micro-batch and only then adds the
+micro-batch to the sum, and float addition minds the order. So the head's shares wait here until the embeddings' share
+of the same micro-batch is there (`TiedGradients`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from shieldwall.core.seeds import dropout_seed
+from shieldwall.models.stage import StageModel
+from shieldwall.pipeline.feed import MicroBatch
+
+
+@dataclass(slots=True)
+class _OpenMicroBatch:
+    """What a forward pass leaves for the backward pass."""
+
+    entry: Tensor
+    exit: Tensor
+
+
+class TiedGradients:
+    """Shares of the gradient of tied weights, kept until both ends of the model have theirs.
+
+    Args:
+        handles: name of each shared weight to the head's own handle of it.
+        first: the stage that owns the shared weights.
+    """
+
+    def __init__(self, handles: dict[str, nn.Parameter], first: StageModel) -> None:
+        self._handles = handles
+        self._owners = {name: first.parameters[name] for name in handles}
+        self._waiting: dict[int, dict[str, Tensor]] = {}
+
+    def keep_head_share(self, micro_batch: int) -> None:
+        """Set the head's share of one micro-batch aside."""
+        self._waiting[micro_batch] = {name: _take_gradient(handle) for name, handle in self._handles.items()}
+
+    def set_sums_aside(self) -> dict[str, Tensor | None]:
+        """The embeddings' sums so far; the next backward pass starts from nothing."""
+        sums = {name: owner.grad for name, owner in self._owners.items()}
+        for owner in self._owners.values():
+            owner.grad = None
+        return sums
+
+    def add_micro_batch(self, micro_batch: int, sums: dict[str, Tensor | None]) -> None:
+        """Add head's and embeddings' shares of one micro-batch, then add them to the sums so far."""
+        head_shares = self._waiting.pop(micro_batch)
+        for name, owner in self._owners.items():
+            both = head_shares[name].add_(_take_gradient(owner))
+            so_far = sums[name]
+            owner.grad = both if so_far is None else so_far.add_(both)
+
+    def share_memory(self) -> None:
+        """Point the head at the embeddings' weights again, after these were replaced."""
+        for name, handle in self._handles.items():
+            handle.data = self._owners[name].data
+
+    def forget(self) -> None:
+        """Drop what waits."""
+        self._waiting.clear()
+        for handle in self._handles.values():
+            handle.grad = None
+
+
+def _take_gradient(parameter: nn.Parameter) -> Tensor:
+    gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+    parameter.grad = None
+    return gradient
+
+
+class HostedStage:
+    """Compute and gradients of one stage.
+
+    Args:
+        model: the stage's modules and parameters.
+        seed: the run's seed, from which dropout masks are drawn.
+        device: where the stage computes.
+    """
+
+    def __init__(self, model: StageModel, seed: int, device: torch.device) -> None:
+        self.model = model
+        self.tied: TiedGradients | None = None
+        self._seed = seed
+        self._device = device
+        self._open: dict[int, _OpenMicroBatch] = {}
+
+    @property
+    def index(self) -> int:
+        """The stage's number."""
+        return self.model.span.index
+
+    def forward(self, step: int, micro_batch: int, value: Tensor, *, training: bool) -> Tensor:
+        """Activation (B, T, D), or logits (B, T, V) from the last stage, ready to travel.
+
+        Args:
+            step: numbers the dropout masks, as `micro_batch` does.
+            micro_batch: which one of the step.
+            value: tokens (B, T) or activation (B, T, D).
+            training: keep what the backward pass needs.
+        """
+        entry = value.to(self._device).detach()
+        if training and not self.model.span.embeddings:
+            entry.requires_grad_(True)
+        with torch.set_grad_enabled(training):
+            output = self.model.forward(entry, lambda unit: dropout_seed(self._seed, step, micro_batch, unit))
+            output = output.contiguous()
+        if training:
+            self._open[micro_batch] = _OpenMicroBatch(entry, output)
+        return output.detach()
+
+    def loss(self, micro_batch: int, logits_BTV: Tensor, batch: MicroBatch, *, training: bool) -> Tensor:
+        """Mean loss (nats, 0-dim) of the last stage's logits; in training it becomes what `backward` starts from."""
+        tokens_BT = batch.tokens_BT.to(self._device)
+        if not training:
+            with torch.no_grad():
+                return self.model.loss(logits_BTV, tokens_BT)
+        opened = self._open[micro_batch]
+        loss = self.model.loss(opened.exit, tokens_BT)
+        opened.exit = loss / batch.loss_divisor
+        return loss.detach()
+
+    def backward(self, micro_batch: int, gradient_BTD: Tensor | None) -> Tensor | None:
+        """Add the micro-batch's weight gradients to the sums.
+
+        Args:
+            micro_batch: which one; micro-batches must come in their order.
+            gradient_BTD: of the loss with respect to the stage's output; None at the last stage.
+
+        Returns:
+            Gradient (B, T, D) with respect to the stage's input, ready to travel; None at the first stage.
+        """
+        opened = self._open.pop(micro_batch)
+        sums = self.tied.set_sums_aside() if self.tied and self.model.span.embeddings else None
+        arrived = None if gradient_BTD is None else gradient_BTD.to(self._device)
+        torch.autograd.backward(opened.exit, arrived)
+        if self.tied and self.model.span.head:
+            self.tied.keep_head_share(micro_batch)
+        if self.tied and sums is not None:
+            self.tied.add_micro_batch(micro_batch, sums)
+        return None if opened.entry.grad is None else opened.entry.grad.contiguous()
+
+    def norms(self) -> dict[str, Tensor]:
+        """Norm (0-dim, on the CPU) of each parameter's summed gradient."""
+        return {
+            name: torch.linalg.vector_norm(parameter.grad).cpu()
+            for name, parameter in self.model.parameters.items()
+            if parameter.grad is not None
+        }
+
+    def forget_step(self) -> None:
+        """Drop graphs and gradients of the step in work."""
+        self._open.clear()
+        for parameter in self.model.parameters.values():
+            parameter.grad = None
+        if self.tied:
+            self.tied.forget()

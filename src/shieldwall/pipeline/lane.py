@@ -1,0 +1,196 @@
+"""Playing a lane: receive, compute, send, in the order that the plan says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from shieldwall.core.ids import Direction, Slot
+from shieldwall.core.messages import Play, TensorFrame
+from shieldwall.pipeline.compute import Compute
+from shieldwall.pipeline.feed import Feed, MicroBatch
+from shieldwall.pipeline.hooks import Border, Hook
+from shieldwall.pipeline.hosted_stage import HostedStage
+from shieldwall.pipeline.mailbox import Mailbox
+from shieldwall.schedule import Action, Kind
+from shieldwall.transport import Endpoint
+
+
+class NonFiniteFound(Exception):  # noqa: N818 (reported by the host, never shown)
+    """A stage made a NaN or an infinity."""
+
+    def __init__(self, slot: Slot, what: str) -> None:
+        super().__init__(str(slot))
+        self.slot = slot
+        self.what = what
+
+
+class _Key(NamedTuple):
+    """Names a tensor within a step: the activation that `stage` makes, or the gradient that it sends back."""
+
+    backward: bool
+    stage: int
+    micro_batch: int
+
+
+class LanePlayer:
+    """Plays one host's actions of one step.
+
+    Args:
+        play: the order.
+        stages: the stages that the host holds, by number.
+        endpoint: where tensors leave.
+        mailbox: where tensors arrive.
+        compute: how computation is run.
+        hooks: called at the borders, in this order.
+        feed: tokens, on the host of the first and last stage alone.
+    """
+
+    def __init__(
+        self,
+        play: Play,
+        stages: Mapping[int, HostedStage],
+        *,
+        endpoint: Endpoint,
+        mailbox: Mailbox,
+        compute: Compute,
+        hooks: Sequence[Hook],
+        feed: Feed | None,
+    ) -> None:
+        self._play = play
+        self._stages = stages
+        self._endpoint = endpoint
+        self._mailbox = mailbox
+        self._compute = compute
+        self._hooks = hooks
+        self._feed = feed
+        self._actions = [Action.parse(text) for text in play.actions]
+        self._uses = Counter(key for action in self._actions for key in _reads(action))
+        self._tensors: dict[_Key, Tensor] = {}
+        self.losses: dict[int, Tensor] = {}
+
+    async def play(self) -> None:
+        """Play to the end.
+
+        Raises:
+            NonFiniteFound: a stage made a NaN or an infinity; it was not sent.
+            StepDiscarded: the coordinator gave the step up.
+        """
+        for action in self._actions:
+            await self._one(action)
+
+    async def _one(self, action: Action) -> None:
+        if action.kind is Kind.FORWARD:
+            await self._forward(action)
+        elif action.kind is Kind.BACKWARD:
+            await self._backward(action)
+        elif action.kind.is_send:
+            await self._send(action)
+        else:
+            key = _made_by(action)
+            self._tensors[key] = await self._mailbox.take_tensor(self._slot(key))
+
+    async def _send(self, action: Action) -> None:
+        key = _made_by(action)
+        frame = TensorFrame(
+            slot=self._slot(key), source=self._endpoint.name, destination=action.peer, tensor=self._use(key)
+        )
+        await self._endpoint.send(action.peer, frame)
+
+    async def _forward(self, action: Action) -> None:
+        stage, micro_batch, step = self._stages[action.stage], action.micro_batch, self._play.step
+        key = _Key(False, action.stage, micro_batch)
+        border = self._border(key)
+        if stage.model.span.embeddings:
+            value = self._batch(micro_batch).tokens_BT
+        else:
+            value = self._use(_Key(False, action.stage - 1, micro_batch))
+            for hook in self._hooks:
+                value = await hook.before_forward(border, value)
+        training = self._play.training
+        if stage.model.span.head:
+            await self._compute.run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
+            return
+        output = await self._compute.run(
+            action, lambda: stage.forward(step, micro_batch, value, training=training)
+        )
+        for hook in self._hooks:
+            output = await hook.after_forward(border, output)
+        _require_finite(output, border.slot, "activation")
+        self._tensors[key] = output
+
+    def _forward_to_loss(self, stage: HostedStage, micro_batch: int, value: Tensor, slot: Slot) -> None:
+        training = self._play.training
+        logits_BTV = stage.forward(self._play.step, micro_batch, value, training=training)
+        loss = stage.loss(micro_batch, logits_BTV, self._batch(micro_batch), training=training)
+        _require_finite(loss, slot, "loss")
+        self.losses[micro_batch] = loss
+
+    async def _backward(self, action: Action) -> None:
+        stage, micro_batch = self._stages[action.stage], action.micro_batch
+        key = _Key(True, action.stage, micro_batch)
+        border = self._border(key)
+        gradient = None
+        if not stage.model.span.head:
+            gradient = self._use(_Key(True, action.stage + 1, micro_batch))
+            for hook in self._hooks:
+                gradient = await hook.before_backward(border, gradient)
+        sent_back = await self._compute.run(action, lambda: stage.backward(micro_batch, gradient))
+        if sent_back is None:
+            return
+        for hook in self._hooks:
+            sent_back = await hook.after_backward(border, sent_back)
+        _require_finite(sent_back, border.slot, "gradient")
+        self._tensors[key] = sent_back
+
+    def _use(self, key: _Key) -> Tensor:
+        """The tensor behind `key`, let go of at its last use."""
+        self._uses[key] -= 1
+        return self._tensors[key] if self._uses[key] else self._tensors.pop(key)
+
+    def _batch(self, micro_batch: int) -> MicroBatch:
+        if self._feed is None:
+            raise LookupError(f"{self._endpoint.name} has no feed")
+        if self._play.training:
+            return self._feed.training(self._play.step, micro_batch)
+        return self._feed.evaluation(micro_batch)
+
+    def _border(self, key: _Key) -> Border:
+        return Border(host=self._endpoint.name, slot=self._slot(key))
+
+    def _slot(self, key: _Key) -> Slot:
+        forward = Direction.FORWARD if self._play.training else Direction.EVALUATION
+        return Slot(
+            run=self._play.run,
+            view=self._play.view,
+            attempt=self._play.attempt,
+            step=self._play.step,
+            micro_batch=key.micro_batch,
+            direction=Direction.BACKWARD if key.backward else forward,
+            stage=key.stage,
+        )
+
+
+def _made_by(action: Action) -> _Key:
+    """The tensor that a send or receive moves."""
+    backward = action.kind in (Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT)
+    return _Key(backward, action.stage, action.micro_batch)
+
+
+def _reads(action: Action) -> Iterable[_Key]:
+    """The tensors that an action uses up."""
+    if action.kind is Kind.FORWARD:
+        return [_Key(False, action.stage - 1, action.micro_batch)]
+    if action.kind is Kind.BACKWARD:
+        return [_Key(True, action.stage + 1, action.micro_batch)]
+    return [_made_by(action)] if action.kind.is_send else []
+
+
+def _require_finite(tensor: Tensor, slot: Slot, what: str) -> None:
+    low, high = torch.aminmax(tensor)
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        raise NonFiniteFound(slot, what)

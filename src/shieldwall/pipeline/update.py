@@ -1,0 +1,66 @@
+"""A stage's two-phase update: the new state is built beside the old one, then takes its place or is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from shieldwall.core.messages import StageState
+from shieldwall.pipeline.hosted_stage import HostedStage
+from shieldwall.pipeline.optimizer import OptimizerSettings, build_next_state
+
+
+class StageUpdate:
+    """Committed and prepared state of one hosted stage.
+
+    Args:
+        stage: whose parameters are updated.
+        moments: what the optimizer remembers from earlier steps.
+        settings: the optimizer.
+    """
+
+    def __init__(
+        self, stage: HostedStage, moments: Mapping[str, Mapping[str, Tensor]], settings: OptimizerSettings
+    ) -> None:
+        self._stage = stage
+        self._moments = moments
+        self._settings = settings
+        self.prepared: StageState | None = None
+
+    @property
+    def committed(self) -> StageState:
+        """The state in force."""
+        parameters = {name: parameter.data for name, parameter in self._stage.model.parameters.items()}
+        return StageState(parameters=parameters, moments=self._moments)
+
+    def clipped_gradients(self, clip_coefficient: float) -> dict[str, Tensor]:
+        """The step's gradients, scaled in place where the coefficient is below 1."""
+        gradients = {
+            name: parameter.grad
+            for name, parameter in self._stage.model.parameters.items()
+            if parameter.grad is not None
+        }
+        if clip_coefficient < 1.0:
+            for gradient in gradients.values():
+                gradient.mul_(clip_coefficient)
+        return gradients
+
+    def prepare(self, gradients: Mapping[str, Tensor], learning_rate: float) -> StageState:
+        """Build the new state beside the old one, which stays in force."""
+        self.prepared = build_next_state(self.committed, gradients, self._settings, learning_rate)
+        return self.prepared
+
+    def commit(self, state: StageState) -> None:
+        """Put `state` in force and forget the step's gradients and the old state."""
+        for name, parameter in self._stage.model.parameters.items():
+            parameter.data = state.parameters[name]
+        self._moments = state.moments
+        self.discard()
+        if self._stage.tied and self._stage.model.span.embeddings:
+            self._stage.tied.share_memory()
+
+    def discard(self) -> None:
+        """Drop the prepared state and all of the step."""
+        self.prepared = None
+        self._stage.forget_step()

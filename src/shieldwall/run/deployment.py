@@ -1,0 +1,67 @@
+"""Putting hosts, transport and coordinator together for one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from shieldwall.core.ids import COORDINATOR, INITIATOR
+from shieldwall.pipeline.compute import Compute, InlineCompute
+from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.feed import Feed
+from shieldwall.pipeline.hooks import Hook
+from shieldwall.pipeline.host import HostSettings, StageHost
+from shieldwall.schedule import Plan
+from shieldwall.transport import MemoryNetwork
+
+
+@asynccontextmanager
+async def deploy_in_process(
+    plan: Plan,
+    settings: HostSettings,
+    feed: Feed,
+    *,
+    run: str,
+    stage_of: Mapping[str, int],
+    clip_norm: float,
+    hooks_of: Mapping[str, Sequence[Hook]] | None = None,
+    compute_of: Callable[[str], Compute] | None = None,
+) -> AsyncIterator[Coordinator]:
+    """All hosts of `plan` as coroutines of this process over a memory transport, and their coordinator.
+
+    Args:
+        plan: who holds which stage.
+        settings: what every host is told.
+        feed: tokens for the initiator's host; no other host gets it.
+        run: the run's name.
+        stage_of: name of each parameter to its stage, in the whole model's order.
+        clip_norm: largest global norm; 0 switches clipping off.
+        hooks_of: hooks by host name.
+        compute_of: compute by host name; at once on the event loop if not given.
+
+    If it fails: every host is cancelled and the first error is raised as it is.
+    """
+    network = MemoryNetwork()
+    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for host in plan.hosts:
+                stage_host = StageHost(
+                    network.join(host.name),
+                    settings,
+                    hooks=(hooks_of or {}).get(host.name, ()),
+                    compute=compute_of(host.name) if compute_of else InlineCompute(),
+                    feed=feed if host.name == INITIATOR else None,
+                )
+                group.create_task(stage_host.serve(), name=host.name)
+            yield coordinator
+            await coordinator.stop()
+    except BaseExceptionGroup as group_of_errors:
+        raise _first(group_of_errors) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,40 @@
+"""What every transport owes to the hosts that talk over it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shieldwall.core.messages import Message
+
+
+class Endpoint(Protocol):
+    """One peer's end: it sends to peers by name and receives what they send.
+
+    Messages of one sender arrive at one receiver in the order in which they were sent; nothing is promised across
+    senders. Tensors arrive bit for bit.
+    """
+
+    @property
+    def name(self) -> str:
+        """The peer's own name."""
+
+    async def send(self, destination: str, message: Message) -> None:
+        """Hand `message` over for `destination`; may wait while the receiver is far behind.
+
+        Raises:
+            TransportError: SW-T101; nobody of that name is known.
+        """
+
+    async def receive(self) -> Message:
+        """The next message, waiting for one."""
+
+
+class Network(Protocol):
+    """Gives peers their endpoints."""
+
+    def join(self, name: str) -> Endpoint:
+        """The endpoint of the peer called `name`.
+
+        Raises:
+            TransportError: SW-T102; somebody of that name is there already.
+        """

@@ -1,0 +1,71 @@
+"""The transport inside one process: messages are handed over as they are, tensors without a copy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from shieldwall.core.errors import TransportError
+from shieldwall.core.messages import Message
+
+
+class MemoryEndpoint:
+    """A peer's end in one process."""
+
+    def __init__(self, name: str, network: MemoryNetwork) -> None:
+        self._name = name
+        self._network = network
+        self._arrived: asyncio.Queue[Message] = asyncio.Queue()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def send(self, destination: str, message: Message) -> None:
+        self._network.deliver(destination, message)
+
+    async def receive(self) -> Message:
+        return await self._arrived.get()
+
+    def accept(self, message: Message) -> None:
+        """Put a message at the end of what this peer has yet to receive."""
+        self._arrived.put_nowait(message)
+
+
+class MemoryNetwork:
+    """Peers of one process by name."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[str, MemoryEndpoint] = {}
+
+    def join(self, name: str) -> MemoryEndpoint:
+        """The endpoint of a new peer.
+
+        Raises:
+            TransportError: SW-T102; the name is taken.
+        """
+        if name in self._endpoints:
+            raise TransportError(
+                "SW-T102",
+                f'a peer called "{name}" is there already',
+                expected="a name of its own for each peer",
+                got=f"peers: {', '.join(sorted(self._endpoints))}",
+                remedy="give the new peer another name",
+            )
+        self._endpoints[name] = MemoryEndpoint(name, self)
+        return self._endpoints[name]
+
+    def deliver(self, destination: str, message: Message) -> None:
+        """Hand `message` to `destination` at once.
+
+        Raises:
+            TransportError: SW-T101; nobody is called that.
+        """
+        if destination not in self._endpoints:
+            raise TransportError(
+                "SW-T101",
+                f'nobody is called "{destination}"',
+                expected=f"one of: {', '.join(sorted(self._endpoints))}",
+                got=destination,
+                remedy="check the hosts of the plan",
+            )
+        self._endpoints[destination].accept(message)
