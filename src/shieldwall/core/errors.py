@@ -12,7 +12,7 @@
         |-- NonFiniteError    SW-N...  a NaN or an infinity
         |-- StorageError      SW-S...  the disk refused
         |-- TransportError    SW-T...  a message that should not be
-        `-- HostError         SW-H...  a host gave up
+        `-- Interrupted       SW-I...  a signal stopped the run, its state is saved (exit code 130)
 
 A page for each code lies in `docs/errors/`.
 """
@@ -113,10 +113,6 @@ class StorageError(RunError):
 
 class TransportError(RunError):
     """A message arrived that should not be."""
-
-
-class HostError(RunError):
-    """A host gave up."""
 
 
 class Interrupted(RunError):  # noqa: N818 (an interruption is no error of anybody's)

@@ -1,0 +1,104 @@
+"""shieldwall: fine-tune language models across machines that nobody has to trust.
+
+Everything that the commands do is here as functions and classes; importing this module imports nothing else until a
+name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shieldwall.config import Config
+    from shieldwall.core.errors import (
+        CheckpointError,
+        ConfigError,
+        CorpusError,
+        InputError,
+        Interrupted,
+        ModelError,
+        NonFiniteError,
+        PlanError,
+        RunError,
+        RunFolderError,
+        ShieldwallError,
+        StorageError,
+        TransportError,
+    )
+    from shieldwall.core.roots import weights_root
+    from shieldwall.core.seeds import dropout_seed, epoch_seed, weights_seed
+    from shieldwall.pipeline.hooks import Hook
+    from shieldwall.run.demo import demo
+    from shieldwall.run.evaluate import Evaluation, evaluate
+    from shieldwall.run.planning import RunPlan, plan
+    from shieldwall.run.summary import Summary
+    from shieldwall.run.train import TrainResult, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CheckpointError": "core.errors",
+    "Config": "config",
+    "ConfigError": "core.errors",
+    "CorpusError": "core.errors",
+    "Evaluation": "run.evaluate",
+    "Hook": "pipeline.hooks",
+    "InputError": "core.errors",
+    "Interrupted": "core.errors",
+    "ModelError": "core.errors",
+    "NonFiniteError": "core.errors",
+    "PlanError": "core.errors",
+    "RunError": "core.errors",
+    "RunFolderError": "core.errors",
+    "RunPlan": "run.planning",
+    "ShieldwallError": "core.errors",
+    "StorageError": "core.errors",
+    "Summary": "run.summary",
+    "TrainResult": "run.train",
+    "TransportError": "core.errors",
+    "demo": "run.demo",
+    "dropout_seed": "core.seeds",
+    "epoch_seed": "core.seeds",
+    "evaluate": "run.evaluate",
+    "plan": "run.planning",
+    "train": "run.train",
+    "weights_root": "core.roots",
+    "weights_seed": "core.seeds",
+}
+
+__all__ = [  # noqa: RUF022 (kept equal to _HOME by a test)
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "CorpusError",
+    "Evaluation",
+    "Hook",
+    "InputError",
+    "Interrupted",
+    "ModelError",
+    "NonFiniteError",
+    "PlanError",
+    "RunError",
+    "RunFolderError",
+    "RunPlan",
+    "ShieldwallError",
+    "StorageError",
+    "Summary",
+    "TrainResult",
+    "TransportError",
+    "demo",
+    "dropout_seed",
+    "epoch_seed",
+    "evaluate",
+    "plan",
+    "train",
+    "weights_root",
+    "weights_seed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'shieldwall' has no attribute {name!r}")
+    return getattr(import_module(f"shieldwall.{_HOME[name]}"), name)

@@ -1,0 +1,188 @@
+"""The commands: thin, each a few lines over a function that Python users can call."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from shieldwall.core.errors import ShieldwallError
+
+app = typer.Typer(
+    name="shieldwall",
+    help="Fine-tune language models across machines that nobody has to trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="Configuration files.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Configuration; the embedded default if left out.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key; may be given several times."),
+]
+RunDir = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; runs/NAME if left out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
+
+
+@app.command()
+def train(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    run: RunDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR from its last checkpoint.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model through the pipeline.
+
+    Without a configuration this trains the embedded default: a small GPT-2 on the language reference that every
+    Python carries, cut into six stages; minutes on two cores, no download.
+
+    Ctrl-C stops at the end of the step and saves; the same command with --resume goes on bit for bit.
+    """
+    from shieldwall.config import Config
+    from shieldwall.core.errors import RunFolderError
+    from shieldwall.dashboard.progress import choose_view
+    from shieldwall.run.train import train as run_train
+
+    if resume and run is None and not (config or overrides):
+        raise RunFolderError(
+            "SW-R105",
+            "it is not said which run to resume",
+            where="--resume",
+            expected="--run DIR",
+            got="no --run",
+            remedy="shieldwall train --run runs/NAME --resume",
+        )
+    given = Config.load(config, overrides or ()) if config or overrides or not resume else None
+    result = run_train(given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json))
+    if as_json:
+        _print_json(result.summary.model_dump())
+        return
+    summary = result.summary
+    _say(f"trained {summary.steps} steps: loss {summary.train_loss:.3f}, perplexity {summary.eval_perplexity:.2f},")
+    _say(f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s, root {summary.weights_root[:16]}...")
+    _say(f"model: {result.folder / 'model'}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the plan as a picture.")] = None,
+) -> None:
+    """Show what a step is going to do: its grid, predicted time, bubble and memory. Trains nothing.
+
+    Costs are measured on this machine with one layer of each kind.
+    """
+    from shieldwall.config import Config
+    from shieldwall.run.memory import format_bytes
+    from shieldwall.run.planning import plan as make_run_plan
+    from shieldwall.schedule import draw_plan, render_grid
+
+    found = make_run_plan(Config.load(config, overrides or ()))
+    numbers = found.to_json()
+    if png is not None:
+        draw_plan(found.plan, found.costs, png)
+    if as_json:
+        _print_json(numbers)
+        return
+    _say(render_grid(found.plan))
+    _say("")
+    _say(f"cut                 {numbers['cut']} layers")
+    _say(f"bubble              {numbers['bubble']:.4f} in equal slots, a host for each stage")
+    _say(f"one process here    {numbers['step_seconds']:.3f} s a step")
+    spread = numbers["spread"]
+    _say(
+        f"a machine each      {spread['step_seconds']:.3f} s a step, bubble {spread['bubble_predicted']:.4f},"
+        " machines like this one, free links"
+    )
+    for host, size in found.memory_bytes.items():
+        stages = ", ".join(str(stage) for stage in numbers["hosts"][host])
+        _say(f"memory {host:<12} {format_bytes(size):>9}  (stages {stages})")
+    if png is not None:
+        _say(f"picture             {png}")
+
+
+@app.command(name="eval")
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A model folder, a checkpoint, or a finished run's folder.")],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SPEC", help="pydoc, stdlib, text:PATH or jsonl:PATH:FIELD.")
+    ] = None,
+    split: Annotated[
+        Literal["eval", "train", "all"],
+        typer.Option(help="The part that training leaves out, the part that it uses, or the whole text."),
+    ] = "eval",
+    block_tokens: Annotated[int | None, typer.Option(help="Tokens in a block; as trained if left out.", min=2)] = None,
+    blocks: Annotated[int | None, typer.Option(help="At most so many blocks, 0 for all; as trained.", min=0)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Perplexity of a saved model, by transformers alone."""
+    from shieldwall.run.evaluate import evaluate as run_evaluate
+
+    found = run_evaluate(checkpoint, data, split=split, block_tokens=block_tokens, blocks=blocks)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    _say(f"perplexity {found.perplexity:.4f}  loss {found.loss:.5f} nats")
+    _say(f"{found.blocks} blocks of {found.block_tokens} tokens, split {found.split} of {found.data}")
+
+
+@app.command()
+def demo(run: RunDir = None) -> None:
+    """Train the embedded default in six stages and look at the result with transformers alone."""
+    from shieldwall.dashboard.progress import choose_view
+    from shieldwall.run.demo import demo as run_demo
+    from shieldwall.run.demo import tell
+
+    tell(run_demo(run, choose_view(_errors(), quiet=False)), _say)
+
+
+@config_app.command(name="init")
+def config_init() -> None:
+    """Print a configuration with every key, its default and its meaning."""
+    from shieldwall.config import commented_toml
+
+    _say(commented_toml())
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _errors() -> Console:
+    return Console(stderr=True, soft_wrap=True)
+
+
+def main() -> None:
+    """Run a command; errors of ours become a message on standard error and the exit code that they carry."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except ShieldwallError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

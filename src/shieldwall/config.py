@@ -1,0 +1,353 @@
+"""The one configuration of a run: typed, frozen, checked once, free of secrets.
+
+A configuration is a TOML file; what it leaves out takes the defaults below, which train the embedded example. Each
+key's description here is also what `shieldwall config init` prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shieldwall.core.errors import ConfigError
+from shieldwall.core.roots import config_root
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class RunSection(_Section):
+    """The run as a whole."""
+
+    seed: int = Field(0, ge=0, description="decides the first weights of tiny: models, the order of data, and dropout")
+    steps: int = Field(60, ge=1, description="optimizer updates")
+    name: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description='folder under runs/; "" makes a unique one')
+    threads: int = Field(2, ge=1, description="threads inside one operation; part of the arithmetic class")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
+
+
+class ModelSection(_Section):
+    """Which model, and for tiny: models its size."""
+
+    name: str = Field("tiny:gpt2", min_length=1, description="tiny:FAMILY, a local folder, or a name on the hub")
+    layers: int = Field(6, ge=1, description="tiny: layers")
+    width: int = Field(128, ge=2, description="tiny: width of the hidden state")
+    heads: int = Field(4, ge=1, description="tiny: attention heads; must divide the width")
+    dtype: Literal["float32"] = Field("float32", description="type of weights and arithmetic")
+    dropout: float | None = Field(
+        None, ge=0.0, lt=1.0, description="sets every dropout probability; left out: as the model's configuration says"
+    )
+    attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="attention implementation")
+
+
+class DataSection(_Section):
+    """Which text, and how it becomes blocks."""
+
+    corpus: str = Field("pydoc", min_length=1, description="pydoc, stdlib, text:PATH or jsonl:PATH:FIELD")
+    block_tokens: int = Field(128, ge=2, description="tokens in a sequence; at most the model's positions")
+    eval_fraction: float = Field(0.1, gt=0.0, le=0.5, description="share of the text, at its end, kept for evaluation")
+    eval_blocks: int = Field(64, ge=0, description="evaluation blocks that are used, from the first; 0: all")
+    vocabulary: int = Field(2048, ge=257, description="tiny: size of the tokenizer that is trained on the corpus")
+
+
+class PipelineSection(_Section):
+    """How the model is cut and in which order its parts work."""
+
+    stages: int = Field(6, ge=1, description="parts of the model; the first and the last are the initiator's")
+    workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each")
+    micro_batches: int = Field(4, ge=1, description="micro-batches of a step")
+    micro_batch_size: int = Field(2, ge=1, description="sequences in a micro-batch")
+    batch_size: int | None = Field(
+        None, ge=1, description="sequences in a step, instead of micro_batch_size; micro_batches must divide it"
+    )
+    schedule: str = Field("gpipe", description='"gpipe" or "1f1b"')
+    topology: Literal["chain"] = Field("chain", description="who talks to whom: workers to each other")
+    cut: Literal["auto"] | list[int] = Field(
+        "auto", description='layers of each stage as a list, or "auto": balanced by measured cost'
+    )
+
+
+class OptimizerSection(_Section):
+    """How weights are updated."""
+
+    kind: Literal["adamw", "sgd"] = Field("adamw", description="torch's AdamW or SGD")
+    variant: Literal["fused", "loop"] = Field("fused", description="torch's kernels; part of the arithmetic class")
+    learning_rate: float = Field(3e-3, gt=0.0, description="at the end of the warm-up")
+    warmup_steps: int = Field(10, ge=0, description="steps of linear growth")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="what follows the warm-up")
+    clip_norm: float = Field(1.0, ge=0.0, description="largest global norm of the gradients; 0 switches clipping off")
+    weight_decay: float = Field(0.01, ge=0.0, description="on every parameter")
+    beta1: float = Field(0.9, ge=0.0, lt=1.0, description="adamw: decay of the first moment")
+    beta2: float = Field(0.999, ge=0.0, lt=1.0, description="adamw: decay of the second moment")
+    eps: float = Field(1e-8, gt=0.0, description="adamw: term in the denominator")
+    momentum: float = Field(0.0, ge=0.0, lt=1.0, description="sgd: momentum")
+
+
+class EvaluationSection(_Section):
+    """When the model is tried on text that it does not train on."""
+
+    every_steps: int = Field(20, ge=0, description="0: only at the end")
+    patience: int = Field(0, ge=0, description="stop after so many evaluations without a better one; 0: never")
+    export: Literal["last", "best"] = Field("last", description="which weights end up in model/")
+
+
+class VerifySection(_Section):
+    """What is checked."""
+
+    policy: Literal["none"] = Field("none", description="none: nothing is checked yet")
+
+
+class RespondSection(_Section):
+    """What follows a verdict."""
+
+    policy: Literal["none"] = Field("none", description="none: there are no verdicts yet")
+
+
+class TransportSection(_Section):
+    """How frames travel."""
+
+    kind: Literal["memory"] = Field("memory", description="memory: all hosts in this process")
+    compression: Literal["none"] = Field("none", description="none: tensors travel bit for bit")
+
+
+class CheckpointSection(_Section):
+    """When the state is saved."""
+
+    every_steps: int = Field(20, ge=0, description="0: only when stopped by a signal")
+    keep: int = Field(2, ge=1, description="newest checkpoints that are kept; the best one is kept besides")
+
+
+class Config(_Section):
+    """Everything that decides a run."""
+
+    run: RunSection = Field(default_factory=RunSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    data: DataSection = Field(default_factory=DataSection)
+    pipeline: PipelineSection = Field(default_factory=PipelineSection)
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    verify: VerifySection = Field(default_factory=VerifySection)
+    respond: RespondSection = Field(default_factory=RespondSection)
+    transport: TransportSection = Field(default_factory=TransportSection)
+    checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        _check_batch(self.pipeline)
+        _check_workers(self.pipeline)
+        _check_tiny(self.model)
+        return self
+
+    @classmethod
+    def load(cls, path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+        """The configuration in a TOML file (or the defaults), with `section.key=value` overrides on top.
+
+        Raises:
+            ConfigError: SW-C101, an unknown key; SW-C102, a value that does not fit; SW-C103, no readable TOML file;
+                SW-C104, an override that is not `section.key=value`; SW-C105, values that do not fit together.
+        """
+        values = _read_toml(path) if path else {}
+        for override in overrides:
+            _override(values, override)
+        return cls.parse(values, str(path) if path else "the command line")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Config:
+        """The configuration in nested plain data; `where` names its origin in errors. Raises as `load` does."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _explain(error, where) from None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Nested plain data without the keys that are left out."""
+        return self.model_dump(exclude_none=True)
+
+    def to_toml(self) -> str:
+        """The same as a TOML text that `load` reads back."""
+        return tomli_w.dumps(self.to_plain())
+
+    def root(self) -> str:
+        """Hash over everything but the run's name, which decides nothing."""
+        plain = self.to_plain()
+        plain["run"].pop("name")
+        return config_root(plain)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Sequences in a micro-batch."""
+        pipeline = self.pipeline
+        return pipeline.batch_size // pipeline.micro_batches if pipeline.batch_size else pipeline.micro_batch_size
+
+    @property
+    def workers(self) -> int:
+        """Hosts of the middle stages."""
+        return self.pipeline.workers or max(0, self.pipeline.stages - 2)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step."""
+        return self.pipeline.micro_batches * self.micro_batch_size * self.data.block_tokens
+
+
+def commented_toml() -> str:
+    """The default configuration with a comment for each key."""
+    lines = ["# shieldwall configuration: every key with its default. Unknown keys are refused.", ""]
+    for section, field in Config.model_fields.items():
+        kind = field.annotation
+        lines += [f"[{section}]  # {(kind.__doc__ or '').strip()}" if kind else f"[{section}]"]
+        lines += _commented_keys(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _commented_keys(section: type[BaseModel]) -> list[str]:
+    rows = []
+    for key, field in section.model_fields.items():
+        if field.default is None:
+            rows.append((f"# {key} =", field.description))
+        else:
+            rows.append((tomli_w.dumps({key: field.default}).strip(), field.description))
+    width = max(len(text) for text, _ in rows)
+    return [f"{text:<{width}}  # {description}" for text, description in rows]
+
+
+def _check_batch(pipeline: PipelineSection) -> None:
+    if pipeline.batch_size and pipeline.batch_size % pipeline.micro_batches:
+        raise ConfigError(
+            "SW-C105",
+            "the batch does not divide into micro-batches",
+            where="pipeline.batch_size",
+            expected=f"a multiple of pipeline.micro_batches = {pipeline.micro_batches}",
+            got=str(pipeline.batch_size),
+            remedy=f"set pipeline.batch_size to {_next_multiple(pipeline.batch_size, pipeline.micro_batches)}",
+        )
+
+
+def _check_workers(pipeline: PipelineSection) -> None:
+    middle = max(0, pipeline.stages - 2)
+    if pipeline.workers is not None and pipeline.workers > middle:
+        raise ConfigError(
+            "SW-C105",
+            "there are more workers than middle stages",
+            where="pipeline.workers",
+            expected=f"at most {middle}: {pipeline.stages} stages less the initiator's two",
+            got=str(pipeline.workers),
+            remedy=f"set pipeline.workers to {middle} or fewer, or leave it out",
+        )
+
+
+def _check_tiny(model: ModelSection) -> None:
+    if model.name.startswith("tiny:") and (model.width % model.heads or (model.width // model.heads) % 2):
+        raise ConfigError(
+            "SW-C105",
+            "the heads do not fit the width",
+            where="model.heads",
+            expected=f"a divisor of model.width = {model.width} that leaves an even width for each head",
+            got=str(model.heads),
+            remedy="try model.heads = 4 with model.width = 128",
+        )
+
+
+def _next_multiple(value: int, of: int) -> int:
+    return (value // of + 1) * of
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        got = error.strerror or str(error)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        got = str(error)
+    raise ConfigError(
+        "SW-C103",
+        "the configuration cannot be read",
+        where=str(path),
+        expected="a readable TOML file",
+        got=got,
+        remedy="shieldwall config init > run.toml writes one to start from",
+    )
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    name, equals, raw = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot or not section or not key:
+        raise ConfigError(
+            "SW-C104",
+            "an override cannot be read",
+            where=f"--set {text}",
+            expected="section.key=value, such as run.steps=100",
+            got=text,
+        )
+    values.setdefault(section, {})
+    if isinstance(values[section], dict):
+        values[section][key] = _read_value(raw.strip())
+
+
+def _read_value(raw: str) -> Any:
+    """A TOML value; what is none is a text."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part in Config.model_fields or not str(part).startswith("literal[")]
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(path, where)
+    key = ".".join(path[:2])
+    return ConfigError(
+        "SW-C102",
+        f"{key or 'the configuration'} has a value that does not fit",
+        where=f"{key} in {where}",
+        expected=_wanted(path, first["msg"]),
+        got=repr(first.get("input")),
+        remedy="shieldwall config init prints every key with its default and meaning",
+    )
+
+
+def _wanted(path: list[str], message: str) -> str:
+    if len(path) >= 2 and path[0] in Config.model_fields:
+        section = Config.model_fields[path[0]].annotation
+        field = section.model_fields.get(path[1]) if isinstance(section, type) else None  # type: ignore[attr-defined]
+        if field is not None:
+            known = [repr(value) for value in get_args(field.annotation) if isinstance(value, str)]
+            if known:
+                return f"one of {', '.join(known)}: {field.description}"
+            return f"{message[:1].lower()}{message[1:]}: {field.description}"
+    return message
+
+
+def _unknown_key(path: list[str], where: str) -> ConfigError:
+    section = path[0] if path[0] in Config.model_fields else ""
+    known = [name for name in _known_names() if name.startswith(f"{section}.")] if section else list(Config.model_fields)
+    name = ".".join(path)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return ConfigError(
+        "SW-C101",
+        f'there is no {"key" if section else "section"} "{name}"',
+        where=where,
+        expected=f"one of: {', '.join(known)}",
+        got=name,
+        remedy=f'did you mean "{near[0]}"?' if near else "shieldwall config init prints every key",
+    )
+
+
+def _known_names() -> list[str]:
+    names = []
+    for section, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += [f"{section}.{key}" for key in kind.model_fields]
+    return names

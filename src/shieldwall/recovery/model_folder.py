@@ -1,0 +1,92 @@
+"""Writing a model, and what its optimizer remembers, as shards: one stage in memory at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from shieldwall.core.files import storing
+from shieldwall.core.messages import StageState
+
+_WEIGHTS_INDEX = "model.safetensors.index.json"
+_MOMENT_SEPARATOR = "|"
+
+
+class ModelFolderWriter:
+    """Fills a folder with a model in Hugging Face layout, a shard for each stage.
+
+    Args:
+        folder: where to write; exists.
+        stages: number of stages that will be added.
+        with_moments: write the optimizer's moments too, as `optimizer-*.safetensors`.
+    """
+
+    def __init__(self, folder: Path, stages: int, *, with_moments: bool) -> None:
+        self._folder = folder
+        self._stages = stages
+        self._with_moments = with_moments
+        self._home: dict[str, str] = {}
+        self._total_bytes = 0
+
+    def add(self, stage: int, state: StageState) -> None:
+        """Write one stage's shard.
+
+        Raises:
+            StorageError: SW-S101.
+        """
+        shard = f"{stage + 1:05d}-of-{self._stages:05d}.safetensors"
+        if state.parameters:
+            name = f"model-{shard}"
+            self._save(name, state.parameters)
+            self._home.update(dict.fromkeys(state.parameters, name))
+            self._total_bytes += sum(tensor.nbytes for tensor in state.parameters.values())
+        moments = {
+            f"{name}{_MOMENT_SEPARATOR}{key}": moment
+            for name, kept in state.moments.items()
+            for key, moment in kept.items()
+        }
+        if self._with_moments and moments:
+            self._save(f"optimizer-{shard}", moments)
+
+    def finish(self) -> None:
+        """Write the index that names each tensor's shard.
+
+        Raises:
+            StorageError: SW-S101.
+        """
+        index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(self._home.items()))}
+        with storing(self._folder):
+            (self._folder / _WEIGHTS_INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+    def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        path = self._folder / name
+        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        with storing(path):
+            try:
+                save_file(plain, path, metadata={"format": "pt"})
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+
+
+def split_moment(stored: str) -> tuple[str, str]:
+    """Parameter name and moment name of a tensor in `optimizer-*.safetensors`."""
+    name, _, key = stored.rpartition(_MOMENT_SEPARATOR)
+    return name, key
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a checkpoint's model, without the optimizer's moments and the run's state, into the folder `target`.
+
+    Raises:
+        StorageError: SW-S101.
+    """
+    with storing(target):
+        for path in source.iterdir():
+            if not path.name.startswith("optimizer-") and path.name != "state.json":
+                shutil.copy2(path, target / path.name)

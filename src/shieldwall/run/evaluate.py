@@ -1,0 +1,197 @@
+"""Perplexity of a saved model, by transformers alone: nothing of the pipeline takes part."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from shieldwall.config import DataSection
+from shieldwall.core.arithmetic import choose_device
+from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError
+from shieldwall.core.roots import tensor_names
+from shieldwall.data import (
+    check_vocabulary,
+    cut_blocks,
+    encode_text,
+    evaluation_batches,
+    load_tokenizer,
+    make_blocks,
+    read_corpus,
+)
+from shieldwall.data.blocks import Blocks
+from shieldwall.models.source import open_source
+from shieldwall.run.folder import RunFolder
+
+RECIPE_FILE = "shieldwall.json"
+"""Beside a saved model: which text it was trained on and how that was cut, so that `eval` can repeat it."""
+
+Split = Literal["eval", "train", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What `eval` found. `loss` is the mean over all predicted tokens in nats, `perplexity` its exponential."""
+
+    perplexity: float
+    loss: float
+    blocks: int
+    block_tokens: int
+    tokens: int
+    split: str
+    data: str
+    model: str
+
+
+def write_recipe(folder: Path, data: DataSection) -> None:
+    """Keep with a model how its text was cut."""
+    (folder / RECIPE_FILE).write_text(json.dumps({"data": data.model_dump()}, indent=2) + "\n")
+
+
+def evaluate(
+    checkpoint: Path,
+    data: str | None = None,
+    *,
+    split: Split = "eval",
+    block_tokens: int | None = None,
+    blocks: int | None = None,
+    batch: int = 8,
+    device: str = "auto",
+) -> Evaluation:
+    """Perplexity of a saved model on a corpus.
+
+    Args:
+        checkpoint: a model folder, a checkpoint, or a run's folder (its `model/` is taken).
+        data: a corpus as in `data.corpus`; the one that the model was trained on if not given.
+        split: the part that training leaves out, the part that it uses, or the whole text.
+        block_tokens: tokens in a block; as the model was trained, else 128.
+        blocks: use at most so many, 0 for all; as the model was trained.
+        batch: blocks at once; decides memory, not the result.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: SW-K107, no model there; SW-K102, a file is damaged.
+        CorpusError, ModelError, ConfigError: what was given cannot be used.
+    """
+    folder = _model_folder(checkpoint)
+    recipe = _read_recipe(folder)
+    recipe = recipe.model_copy(
+        update={
+            "corpus": data or recipe.corpus,
+            "block_tokens": block_tokens or recipe.block_tokens,
+            "eval_blocks": recipe.eval_blocks if blocks is None else blocks,
+        }
+    )
+    chosen_NT = _choose_blocks(folder, recipe, split)
+    model = _load(folder, choose_device(device))
+    loss = _mean_loss(model, chosen_NT, batch)
+    return Evaluation(
+        perplexity=math.exp(loss) if loss < 700 else math.inf,
+        loss=loss,
+        blocks=len(chosen_NT),
+        block_tokens=recipe.block_tokens,
+        tokens=chosen_NT.numel(),
+        split=split,
+        data=recipe.corpus,
+        model=str(folder),
+    )
+
+
+def _model_folder(checkpoint: Path) -> Path:
+    run = RunFolder(checkpoint)
+    folder = run.model if run.config.exists() and run.model.exists() else checkpoint
+    if not (folder / "config.json").exists():
+        raise CheckpointError(
+            "SW-K107",
+            "there is no model in this folder",
+            where=str(checkpoint),
+            expected="a model folder with config.json, a checkpoint, or the folder of a finished run",
+            got="no config.json" if folder.exists() else "no such folder",
+            remedy="give for example runs/NAME/model or runs/NAME/checkpoints/step-20",
+        )
+    return folder
+
+
+def _read_recipe(folder: Path) -> DataSection:
+    path = folder / RECIPE_FILE
+    if not path.exists():
+        return DataSection()
+    try:
+        return DataSection.model_validate(json.loads(path.read_text())["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "SW-K102",
+            f"{RECIPE_FILE} cannot be read",
+            where=str(path),
+            expected="the JSON file that was saved with the model",
+            got=str(error).splitlines()[0],
+            remedy="remove the file and give --data and --block-tokens",
+        ) from error
+
+
+def _choose_blocks(folder: Path, recipe: DataSection, split: Split) -> Tensor:
+    source = open_source(folder)
+    if recipe.block_tokens > source.positions:
+        raise ConfigError(
+            "SW-C107",
+            "a block is longer than the model's positions",
+            where="--block-tokens",
+            expected=f"at most {source.positions}",
+            got=str(recipe.block_tokens),
+            remedy=f"give --block-tokens {source.positions}",
+        )
+    corpus, tokenizer = read_corpus(recipe.corpus), load_tokenizer(folder)
+    if split == "all":
+        chosen_NT = cut_blocks(encode_text(tokenizer, corpus.text), recipe.block_tokens)
+        limit = recipe.eval_blocks or len(chosen_NT)
+    else:
+        found = make_blocks(corpus, tokenizer, recipe.block_tokens, recipe.eval_fraction, recipe.eval_blocks)
+        chosen_NT = found.eval_NT if split == "eval" else found.train_NT
+        limit = recipe.eval_blocks or len(chosen_NT)
+    chosen_NT = chosen_NT[:limit]
+    if not len(chosen_NT):
+        raise CorpusError(
+            "SW-D116",
+            "the corpus is too short",
+            where=recipe.corpus,
+            expected=f"at least one block of {recipe.block_tokens} tokens",
+            got="less",
+            remedy="give a longer text or a smaller --block-tokens",
+        )
+    check_vocabulary(Blocks(chosen_NT, chosen_NT[:0]), int(source.config.vocab_size))
+    return chosen_NT
+
+
+def _load(folder: Path, device: torch.device) -> PreTrainedModel:
+    for path in sorted(folder.glob("*.safetensors")):
+        tensor_names(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            "SW-K107",
+            "the model cannot be loaded",
+            where=str(folder),
+            expected="a folder that transformers loads",
+            got=str(error).strip().splitlines()[0],
+            remedy="copy or export the model again",
+        ) from error
+    loaded: PreTrainedModel = model.to(device).eval()
+    return loaded
+
+
+@torch.no_grad()
+def _mean_loss(model: PreTrainedModel, chosen_NT: Tensor, batch: int) -> float:
+    total, targets = 0.0, 0
+    for tokens_BT in evaluation_batches(chosen_NT, batch):
+        tokens_BT = tokens_BT.to(model.device)
+        count = tokens_BT.numel() - tokens_BT.shape[0]
+        total += float(model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss) * count
+        targets += count
+    return total / targets

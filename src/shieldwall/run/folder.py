@@ -1,0 +1,208 @@
+"""A run's folder: what lies where, who may write to it, and whether it can be resumed.
+
+    runs/NAME/
+      config.toml     as resolved                          metrics.jsonl   one line a step
+      plan.json       the plan that was played             summary.json    written last
+      initial/        first weights and tokenizer of a     checkpoints/    step-N/
+                      tiny: model                          model/          the result, in Hugging Face layout
+      run.lock        held while a process trains here
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shieldwall.config import Config
+from shieldwall.core.errors import RunFolderError
+from shieldwall.core.files import remove_partials, storing, write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def initial(self) -> Path:
+        return self.path / "initial"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here; the lock goes with the process, however it ends.
+
+        Raises:
+            RunFolderError: SW-R103; another process trains here.
+        """
+        with (self.path / "run.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(
+                    "SW-R103",
+                    "another process is training in this folder",
+                    where=str(self.path),
+                    expected="one process at a time",
+                    got="run.lock is held",
+                    remedy="wait for it or stop it; the lock ends with its process",
+                ) from error
+            yield
+
+
+def unique_name() -> str:
+    """A name that no other run has: the time and four random letters."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def name_run(config: Config, folder: Path | None) -> tuple[Config, RunFolder]:
+    """The configuration with the run's name in it, and the run's folder: `folder`, or `runs/NAME`."""
+    name = config.run.name or (folder.name if folder else unique_name())
+    named = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+    return named, RunFolder(folder or Path("runs") / name)
+
+
+def create(config: Config, folder: RunFolder) -> None:
+    """Make a new run's folder and put the configuration into it.
+
+    Raises:
+        RunFolderError: SW-R101; something is there already.
+        StorageError: SW-S101.
+    """
+    with storing(folder.path):
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.path.mkdir()
+        except FileExistsError as error:
+            raise RunFolderError(
+                "SW-R101",
+                "the run's folder exists already",
+                where=str(folder.path),
+                expected="a folder that does not exist; nothing is ever overwritten",
+                got="files" if folder.path.is_dir() and any(folder.path.iterdir()) else "an empty folder or a file",
+                remedy="give another --run DIR, or add --resume to go on with that run",
+            ) from error
+    write_whole(folder.config, config.to_toml().encode())
+
+
+def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
+    """The configuration of the run that lies in `folder`; makes the folder where a kill came too early for it.
+
+    Args:
+        config: the given configuration, named.
+        folder: where the run lies.
+        as_given: whether the user gave a file or overrides, which must then agree with what the run was started with.
+
+    Raises:
+        RunFolderError: SW-R102; the folder holds something else than a run. SW-R104; the configurations differ.
+    """
+    if not folder.path.exists():
+        create(config, folder)
+        return config
+    if not folder.config.exists():
+        if any(path.name != "run.lock" and not path.name.endswith(".partial") for path in folder.path.iterdir()):
+            raise RunFolderError(
+                "SW-R102",
+                "there is no run in this folder",
+                where=str(folder.path),
+                expected="config.toml, which every run writes first",
+                got=", ".join(sorted(path.name for path in folder.path.iterdir())[:6]),
+                remedy="give the folder of a run with --run DIR",
+            )
+        write_whole(folder.config, config.to_toml().encode())
+        return config
+    stored = Config.load(folder.config)
+    if as_given and stored.root() != config.root():
+        raise RunFolderError(
+            "SW-R104",
+            "the run was started with another configuration",
+            where=str(folder.config),
+            expected="the same values: a resumed run must end where the unbroken one would",
+            got="\n".join(_differences(stored.to_plain(), config.to_plain())),
+            remedy="resume without a configuration and without --set, or start a new run",
+        )
+    return stored
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    rows = []
+    for section in stored:
+        for key in sorted({*stored[section], *given[section]}):
+            was, now = stored[section].get(key), given[section].get(key)
+            if was != now and (section, key) != ("run", "name"):
+                rows.append(f"{section}.{key}: the run has {was!r}, given was {now!r}")
+    return rows
+
+
+def append_metrics(path: Path, line: dict[str, Any]) -> None:
+    """Add one line to `metrics.jsonl`.
+
+    Raises:
+        StorageError: SW-S101.
+    """
+    with storing(path), path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of `metrics.jsonl`; a line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def keep_metrics_before(path: Path, step: int) -> None:
+    """Drop the lines of steps that will be run again.
+
+    Raises:
+        StorageError: SW-S101.
+    """
+    if path.exists():
+        kept = [line for line in read_metrics(path) if line["step"] < step]
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def remove_stale(folder: RunFolder) -> None:
+    """Remove what a killed run left half done: partial folders, and a model without its summary."""
+    remove_partials(folder.path)
+    if folder.model.exists() and not folder.summary.exists():
+        aside = folder.model.with_name("model.partial")
+        folder.model.rename(aside)
+        remove_partials(folder.path)

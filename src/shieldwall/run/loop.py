@@ -1,0 +1,207 @@
+"""The steps of a run: train, evaluate, save, stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from shieldwall.config import Config
+from shieldwall.core.errors import Interrupted
+from shieldwall.dashboard.progress import ProgressView
+from shieldwall.data import BatchOrder, Batches, Blocks, evaluation_batches
+from shieldwall.pipeline.coordinator import Coordinator, StepResult
+from shieldwall.pipeline.feed import MicroBatch
+from shieldwall.pipeline.learning_rate import LearningRate
+from shieldwall.recovery.checkpoints import Checkpoints, Progress
+from shieldwall.run.folder import RunFolder, append_metrics
+from shieldwall.run.planning import RunPlan
+from shieldwall.schedule import Plan
+
+
+class BlockFeed:
+    """Tokens for the initiator's host, from blocks of one length.
+
+    Args:
+        blocks: training and evaluation blocks.
+        config: of the run.
+    """
+
+    def __init__(self, blocks: Blocks, config: Config) -> None:
+        pipeline = config.pipeline
+        order = BatchOrder(len(blocks.train_NT), pipeline.micro_batches, config.micro_batch_size, config.run.seed)
+        self._batches = Batches(blocks.train_NT, order)
+        self._divisor = float(pipeline.micro_batches)
+        self.evaluation_batches: list[Tensor] = evaluation_batches(blocks.eval_NT, config.micro_batch_size)
+
+    def training(self, step: int, micro_batch: int) -> MicroBatch:
+        """What `micro_batch` of `step` trains on."""
+        return MicroBatch(self._batches.micro_batch(step, micro_batch), self._divisor)
+
+    def evaluation(self, micro_batch: int) -> MicroBatch:
+        """What is evaluated in place `micro_batch`."""
+        return MicroBatch(self.evaluation_batches[micro_batch], 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopTools:
+    """What the loop works with."""
+
+    config: Config
+    folder: RunFolder
+    run_plan: RunPlan
+    feed: BlockFeed
+    coordinator: Coordinator
+    checkpoints: Checkpoints
+    write_assets: Callable[[Path], None]
+    view: ProgressView
+    stop_wanted: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    """How the loop ended."""
+
+    progress: Progress
+    perplexity: float
+    """Of the weights after the last step."""
+
+
+class TrainingLoop:
+    """Runs from a progress to the end of the run, or to where it is stopped.
+
+    Args:
+        tools: what it works with.
+        progress: where it starts.
+    """
+
+    def __init__(self, tools: LoopTools, progress: Progress) -> None:
+        self._tools = tools
+        self._progress = progress
+        self._seconds_before = progress.seconds
+        self._started = time.perf_counter()
+        self._evaluation_plan: Plan = tools.run_plan.evaluation(len(tools.feed.evaluation_batches))
+        optimizer, run = tools.config.optimizer, tools.config.run
+        self._learning_rate = LearningRate(
+            peak=optimizer.learning_rate,
+            warmup_steps=optimizer.warmup_steps,
+            steps=run.steps,
+            shape=optimizer.schedule,
+        )
+
+    async def run(self) -> LoopResult:
+        """Train to the end.
+
+        Raises:
+            NonFiniteError: SW-N101; the last checkpoint stands.
+            StorageError: SW-S101; likewise.
+            Interrupted: SW-I101; the state after the last committed step is saved.
+        """
+        perplexity = None
+        while self._progress.step < self._tools.config.run.steps and not self._out_of_patience():
+            await self._stop_if_wanted()
+            perplexity = await self._step()
+        if perplexity is None:
+            perplexity = await self._evaluate()
+        if self._tools.config.checkpoint.every_steps:
+            await self._save()
+        return LoopResult(progress=self._timed(), perplexity=perplexity)
+
+    async def _step(self) -> float | None:
+        tools, step = self._tools, self._progress.step
+        start = time.perf_counter()
+        result = await tools.coordinator.step(tools.run_plan.plan, step, self._learning_rate.at(step))
+        seconds = time.perf_counter() - start
+        self._progress = replace(self._progress, step=step + 1)
+        line = self._line(result, seconds)
+        perplexity = await self._evaluate_if_due()
+        if perplexity is not None:
+            line["eval_perplexity"] = perplexity
+        append_metrics(tools.folder.metrics, line)
+        tools.view.step(line)
+        if self._save_due():
+            await self._save()
+        return perplexity
+
+    def _line(self, result: StepResult, seconds: float) -> dict[str, Any]:
+        return {
+            "step": result.step,
+            "loss": result.loss,
+            "learning_rate": result.learning_rate,
+            "gradient_norm": result.gradient_norm,
+            "tokens_per_second": self._tools.config.step_tokens / seconds,
+            "seconds": seconds,
+            "alerts": 0,
+        }
+
+    async def _evaluate_if_due(self) -> float | None:
+        every = self._tools.config.evaluation.every_steps
+        if not every or self._progress.step % every:
+            return None
+        perplexity = await self._evaluate()
+        best = self._progress.best_perplexity
+        if best is None or perplexity < best:
+            self._progress = replace(
+                self._progress,
+                best_step=self._progress.step,
+                best_perplexity=perplexity,
+                evaluations_since_best=0,
+            )
+        else:
+            self._progress = replace(
+                self._progress, evaluations_since_best=self._progress.evaluations_since_best + 1
+            )
+        return perplexity
+
+    async def _evaluate(self) -> float:
+        """Perplexity on the evaluation blocks: exp of the mean loss over all their targets."""
+        batches = self._tools.feed.evaluation_batches
+        losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
+        targets = [_targets(tokens_BT) for tokens_BT in batches]
+        mean = math.fsum(losses[index] * targets[index] for index in losses) / sum(targets)
+        return math.exp(mean) if mean < 700 else math.inf
+
+    def _out_of_patience(self) -> bool:
+        patience = self._tools.config.evaluation.patience
+        return bool(patience) and self._progress.evaluations_since_best >= patience
+
+    def _save_due(self) -> bool:
+        every, wants_best = self._tools.config.checkpoint.every_steps, self._wants_best()
+        due = bool(every) and self._progress.step % every == 0
+        return due or (wants_best and self._progress.best_step == self._progress.step)
+
+    def _wants_best(self) -> bool:
+        evaluation = self._tools.config.evaluation
+        return evaluation.export == "best"
+
+    async def _save(self) -> None:
+        tools = self._tools
+        stages = tools.run_plan.plan.stages
+        saved = await tools.checkpoints.save(self._timed(), stages, tools.coordinator.states(), tools.write_assets)
+        tools.view.note(f"saved {saved.name}")
+
+    def _timed(self) -> Progress:
+        return replace(self._progress, seconds=self._seconds_before + time.perf_counter() - self._started)
+
+    async def _stop_if_wanted(self) -> None:
+        if not self._tools.stop_wanted():
+            return
+        await self._save()
+        step = self._progress.step
+        raise Interrupted(
+            "SW-I101",
+            "the run was stopped by a signal",
+            where=str(self._tools.folder.path),
+            state=f"everything up to step {step} is saved in checkpoints/step-{step}",
+            remedy=f"shieldwall train --run {self._tools.folder.path} --resume",
+        )
+
+
+def _targets(tokens_BT: Tensor) -> int:
+    """Number of tokens that are predicted from those before them."""
+    return tokens_BT.numel() - tokens_BT.shape[0]

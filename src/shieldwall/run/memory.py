@@ -1,0 +1,67 @@
+"""The estimate of memory, and the refusal where it cannot fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from shieldwall.core.errors import PlanError
+from shieldwall.models.measure import UnitCost
+from shieldwall.pipeline.optimizer import OptimizerSettings
+
+_FLOAT_BYTES = 4
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def stage_bytes(units: list[UnitCost], in_flight: int, optimizer: OptimizerSettings) -> int:
+    """Peak bytes that a stage needs: weights, moments, and the larger of two moments of a step.
+
+    While micro-batches are in flight there are gradients and what autograd keeps of each; in the prepare phase there
+    are gradients and the new weights and moments beside the old ones.
+    """
+    weights = _FLOAT_BYTES * sum(unit.parameters for unit in units)
+    saved = in_flight * sum(unit.saved_bytes for unit in units)
+    state = weights * (1 + optimizer.moments)
+    return state + weights + max(saved, state)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Bytes that this process may still take on `device`."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    if _CONTAINER_LIMIT.exists() and (limit := _CONTAINER_LIMIT.read_text().strip()).isdigit():
+        return min(free, int(limit) - int(psutil.Process().memory_info().rss))
+    return free
+
+
+def refuse_too_large(memory_bytes: dict[str, int], device: torch.device) -> None:
+    """Refuse a plan whose hosts, all in this process, need more memory than there is.
+
+    Raises:
+        PlanError: SW-P201.
+    """
+    need, room = sum(memory_bytes.values()), available_bytes(device)
+    if need > room:
+        raise PlanError(
+            "SW-P201",
+            "the run does not fit into memory",
+            where=f"{device}, {len(memory_bytes)} hosts in one process",
+            expected=f"at most {format_bytes(room)}, which is free now",
+            got=f"about {format_bytes(need)}: "
+            + ", ".join(f"{host} {format_bytes(size)}" for host, size in memory_bytes.items()),
+            remedy="lower pipeline.micro_batch_size, pipeline.micro_batches or data.block_tokens, or take"
+            ' pipeline.schedule = "1f1b" or a smaller model',
+        )
+
+
+def format_bytes(size: int) -> str:
+    """A size for people: `312 MiB`."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

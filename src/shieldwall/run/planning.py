@@ -1,0 +1,201 @@
+"""From a configuration and a model to a plan: measure, cut, make, predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shieldwall.config import Config
+from shieldwall.core.arithmetic import choose_device, pin_arithmetic
+from shieldwall.core.errors import ConfigError
+from shieldwall.core.ids import INITIATOR, worker_name
+from shieldwall.models.cut import UnitSeconds, balance_cut
+from shieldwall.models.families import find_family
+from shieldwall.models.measure import ModelCosts, UnitCost, measure_model
+from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
+from shieldwall.models.span import StageSpan, check_cut, spans_of
+from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.run.materials import check_block, set_dropout, tiny_shape
+from shieldwall.run.memory import stage_bytes
+from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate
+
+_THIS_MACHINE = "this machine"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run is going to do, and what that is expected to cost."""
+
+    plan: Plan
+    spans: tuple[StageSpan, ...]
+    costs: StageCosts
+    memory_bytes: dict[str, int]
+    """Peak need of each host."""
+    attention: str
+    device: torch.device
+
+    def evaluation(self, micro_batches: int) -> Plan:
+        """The forward-only plan for that many micro-batches."""
+        plan = self.plan
+        return make_plan(plan.schedule, plan.stages, micro_batches, plan.hosts, self.costs, training=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that `shieldwall plan --json` prints."""
+        plan = self.plan
+        here = simulate(plan, self.costs)
+        spread_hosts = tuple(Host(host.name, host.stages, host.speed) for host in plan.hosts)
+        spread_plan = make_plan(plan.schedule, plan.stages, plan.micro_batches, spread_hosts, self.costs)
+        spread = simulate(spread_plan, self.costs)
+        busy_s = sum(done.end_s - done.start_s for done in here.work)
+        processors = len({host.processor or host.name for host in plan.hosts})
+        return {
+            "schedule": plan.schedule,
+            "stages": plan.stages,
+            "micro_batches": plan.micro_batches,
+            "cut": [span.last - span.first for span in self.spans],
+            "hosts": {host.name: list(host.stages) for host in plan.hosts},
+            "bubble": round(bubble(plan.schedule, plan.stages, plan.micro_batches), 4),
+            "bubble_predicted": 1.0 - busy_s / (processors * here.step_s),
+            "step_seconds": here.step_s,
+            "step_seconds_unchecked": here.step_s,
+            "spread": {"step_seconds": spread.step_s, "bubble_predicted": spread.idle_share},
+            "memory_bytes": self.memory_bytes,
+            "forward_seconds": list(self.costs.forward_s),
+            "backward_seconds": list(self.costs.backward_s),
+            "plan": plan.to_json(),
+        }
+
+
+def optimizer_settings(config: Config) -> OptimizerSettings:
+    """The optimizer that the configuration names."""
+    wanted = config.optimizer
+    return OptimizerSettings(
+        kind=wanted.kind,
+        variant=wanted.variant,
+        weight_decay=wanted.weight_decay,
+        betas=(wanted.beta1, wanted.beta2),
+        eps=wanted.eps,
+        momentum=wanted.momentum,
+    )
+
+
+def configured_source(config: Config) -> ModelSource:
+    """The configured model's configuration and family, without weights; for `tiny:` nothing is written.
+
+    Raises:
+        ModelError: SW-M1...
+    """
+    family_name = tiny_family(config.model.name)
+    if family_name is None:
+        folder = find_folder(config.model.name)
+        source = open_source(folder)
+        check_block(config, source)
+    else:
+        family = find_family(family_name, f"model.name = {config.model.name}")
+        shape = tiny_shape(config, config.data.vocabulary, 0)
+        source = ModelSource(Path(config.model.name), family.tiny_config(shape), family)
+    set_dropout(source, config.model.dropout)
+    return source
+
+
+def plan_run(config: Config, source: ModelSource) -> RunPlan:
+    """Measure the model on this machine, cut it and plan a step.
+
+    Raises:
+        ModelError: SW-M110 or SW-M111, the cut does not fit.
+        PlanError: SW-P101, unknown schedule.
+        ConfigError: SW-C106, the device is not there.
+    """
+    device = find_device(config)
+    hosts = _hosts(config)
+    stages = config.pipeline.stages
+    if config.pipeline.cut != "auto":
+        check_cut(config.pipeline.cut, layers=source.layers, stages=stages)
+    attention = source.family.attention if config.model.attention == "auto" else config.model.attention
+    costs = measure_model(
+        source.config,
+        attention=attention,
+        device=device,
+        batch=config.micro_batch_size,
+        block_tokens=config.data.block_tokens,
+    )
+    cut = config.pipeline.cut if config.pipeline.cut != "auto" else _balanced(costs, hosts)
+    spans = spans_of(cut)
+    units = [_units(costs, span) for span in spans]
+    seconds = StageCosts(
+        forward_s=tuple(sum(unit.forward_s for unit in stage) for stage in units),
+        backward_s=tuple(sum(unit.backward_s for unit in stage) for stage in units),
+    )
+    plan = make_plan(config.pipeline.schedule, stages, config.pipeline.micro_batches, hosts, seconds)
+    in_flight = peak_in_flight(plan)
+    settings = optimizer_settings(config)
+    memory = {
+        host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages)
+        for host in hosts
+    }
+    return RunPlan(plan, spans, seconds, memory, attention, device)
+
+
+def find_device(config: Config) -> torch.device:
+    """The configured device.
+
+    Raises:
+        ConfigError: SW-C106; it is not there.
+    """
+    device = choose_device(config.run.device)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            "SW-C106",
+            "the device is not there",
+            where="run.device",
+            expected=f"one of: auto, cpu{''.join(f', cuda:{n}' for n in range(torch.cuda.device_count()))}",
+            got=config.run.device,
+            remedy='set run.device to "auto"',
+        )
+    return device
+
+
+def _hosts(config: Config) -> tuple[Host, ...]:
+    """The initiator with both ends, and the workers with the middle stages in turn; all share this machine."""
+    stages = config.pipeline.stages
+    ends = tuple(dict.fromkeys((0, stages - 1)))
+    middle = range(1, stages - 1)
+    workers = [
+        Host(worker_name(index), tuple(middle[index :: config.workers]), processor=_THIS_MACHINE)
+        for index in range(config.workers)
+    ]
+    return (Host(INITIATOR, ends, processor=_THIS_MACHINE), *workers)
+
+
+def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
+    seconds = UnitSeconds(
+        embeddings=costs.embeddings.forward_s + costs.embeddings.backward_s,
+        layers=tuple(layer.forward_s + layer.backward_s for layer in costs.layers),
+        head=costs.head.forward_s + costs.head.backward_s,
+    )
+    host_of_stage = {stage: host.name for host in hosts for stage in host.stages}
+    ordered = [host_of_stage[stage] for stage in range(len(host_of_stage))]
+    return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts})
+
+
+def _units(costs: ModelCosts, span: StageSpan) -> list[UnitCost]:
+    units = [costs.layers[index] for index in span.layers]
+    if span.embeddings:
+        units.append(costs.embeddings)
+    if span.head:
+        units.append(costs.head)
+    return units
+
+
+def plan(config: Config | None = None) -> RunPlan:
+    """What training under `config` (the embedded default if not given) is going to do; trains and writes nothing.
+
+    Raises:
+        ConfigError, ModelError, PlanError: what was given cannot be used.
+    """
+    chosen = config or Config()
+    pin_arithmetic(find_device(chosen), chosen.run.threads)
+    return plan_run(chosen, configured_source(chosen))

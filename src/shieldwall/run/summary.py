@@ -1,0 +1,50 @@
+"""What a run leaves behind for whoever reads it: `summary.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shieldwall.core.files import write_whole
+
+
+class Summary(BaseModel):
+    """The result of a run. `attacks_fired` and `false_accusations` are None where the run's own config holds none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int
+    """Committed steps."""
+    train_loss: float
+    """Mean loss of the last step, in nats, before its update."""
+    eval_perplexity: float
+    """Of the weights in `model/`, on the evaluation blocks."""
+    tokens_per_second: float
+    """Training tokens over training seconds, evaluation and saving left out."""
+    wall_seconds: float
+    """From the start to the end of the run; of a resumed run, all its parts."""
+    weights_root: str
+    attacks_fired: int | None
+    alerts: int
+    verdicts: list[dict[str, Any]]
+    false_accusations: int | None
+    steps_lost: int
+    micro_batches_rerun: int
+    failures: list[dict[str, Any]]
+    config_root: str
+
+    def write(self, path: Path) -> None:
+        """Write `summary.json`.
+
+        Raises:
+            StorageError: SW-S101.
+        """
+        write_whole(path, (json.dumps(self.model_dump(), indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Summary:
+        """Read `summary.json` back."""
+        return cls.model_validate_json(path.read_text())

@@ -1,0 +1,46 @@
+"""Plans as data: made, validated, simulated and drawn before a byte is sent. Needs no torch.
+
+    plan = make_plan("gpipe", 6, 4, usual_hosts(6))     who does what, in which order
+    validate_plan(plan)                                 can it be played
+    simulate(plan, costs).step_s                        how long will it take
+    print(render_grid(plan))                            what does it look like
+
+`python -m shieldwall.schedule 1f1b 6 4` draws one. Read in this order: `actions`, `plan`, `policies`, `make`,
+`validate`, `simulate`.
+"""
+
+from __future__ import annotations
+
+from shieldwall.schedule.actions import Action, Kind
+from shieldwall.schedule.costs import StageCosts, equal_slots
+from shieldwall.schedule.hosts import usual_hosts
+from shieldwall.schedule.make import make_plan
+from shieldwall.schedule.picture import draw_plan
+from shieldwall.schedule.plan import Host, Lane, Plan
+from shieldwall.schedule.play import TimedAction
+from shieldwall.schedule.policies import SCHEDULES
+from shieldwall.schedule.render import render_grid, render_lanes
+from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate
+from shieldwall.schedule.validate import validate_plan
+
+__all__ = [
+    "SCHEDULES",
+    "Action",
+    "Host",
+    "Kind",
+    "Lane",
+    "Plan",
+    "StageCosts",
+    "TimedAction",
+    "Timeline",
+    "bubble",
+    "draw_plan",
+    "equal_slots",
+    "make_plan",
+    "peak_in_flight",
+    "render_grid",
+    "render_lanes",
+    "simulate",
+    "usual_hosts",
+    "validate_plan",
+]

@@ -1,0 +1,77 @@
+"""What flows between neighbouring stages: which tensor an action needs, makes or carries.
+
+    F0 --a0--> F1 --a1--> ... --> F(K-1)      a_i: made by stage i, used by stage i+1
+    B0 <--g1-- B1 <--g2-- ... <-- B(K-1)      g_i: made by stage i, used by stage i-1
+
+The last stage makes its loss and the first needs no gradient sent on, so neither a_(K-1) nor g_0 travels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shieldwall.core.ids import Direction
+from shieldwall.schedule.actions import Action, Kind
+
+
+class Parcel(NamedTuple):
+    """An activation (forward) or a gradient (backward) of one micro-batch, named by the stage that makes it."""
+
+    direction: Direction
+    stage: int
+    micro_batch: int
+
+    def __str__(self) -> str:
+        return f"{'a' if self.direction is Direction.FORWARD else 'g'}_{self.stage} of micro-batch {self.micro_batch}"
+
+    @property
+    def consumer(self) -> int:
+        """The stage that uses it."""
+        return self.stage + 1 if self.direction is Direction.FORWARD else self.stage - 1
+
+    @property
+    def maker(self) -> Action:
+        """The computation that makes it."""
+        return Action(_compute(self.direction), self.stage, self.micro_batch)
+
+    @property
+    def user(self) -> Action:
+        """The computation that uses it."""
+        return Action(_compute(self.direction), self.consumer, self.micro_batch)
+
+    def send(self, to: str) -> Action:
+        """The action that sends it to the host `to`."""
+        kind = Kind.SEND_ACTIVATION if self.direction is Direction.FORWARD else Kind.SEND_GRADIENT
+        return Action(kind, self.stage, self.micro_batch, to)
+
+    def receive(self, source: str) -> Action:
+        """The action that waits for it from the host `source`."""
+        kind = Kind.RECEIVE_ACTIVATION if self.direction is Direction.FORWARD else Kind.RECEIVE_GRADIENT
+        return Action(kind, self.stage, self.micro_batch, source)
+
+
+def _compute(direction: Direction) -> Kind:
+    return Kind.FORWARD if direction is Direction.FORWARD else Kind.BACKWARD
+
+
+def parcel_of(action: Action) -> Parcel:
+    """The tensor that a computation makes, or that a send or receive carries, whether or not anybody needs it."""
+    return Parcel(action.kind.direction, action.stage, action.micro_batch)
+
+
+def travels(parcel: Parcel, stages: int) -> bool:
+    """Whether some stage of `stages` makes `parcel` and another uses it."""
+    return 0 <= parcel.stage < stages and 0 <= parcel.consumer < stages
+
+
+def made_by(compute: Action, stages: int) -> Parcel | None:
+    """The tensor that the neighbour waits for, or None at the ends of the pipeline."""
+    parcel = parcel_of(compute)
+    return parcel if travels(parcel, stages) else None
+
+
+def needed_by(compute: Action, stages: int) -> Parcel | None:
+    """The neighbour's tensor that `compute` works on, or None at the ends of the pipeline."""
+    source = compute.stage - 1 if compute.kind is Kind.FORWARD else compute.stage + 1
+    parcel = Parcel(compute.kind.direction, source, compute.micro_batch)
+    return parcel if travels(parcel, stages) else None

@@ -1,0 +1,98 @@
+"""A plan as a picture: when each stage works, from the simulated step. Needs matplotlib, imported when it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shieldwall.schedule.actions import Kind
+from shieldwall.schedule.costs import StageCosts
+from shieldwall.schedule.hosts import hosts_by_stage
+from shieldwall.schedule.plan import Plan
+from shieldwall.schedule.simulate import Timeline, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Word, box and number. The colours are Okabe and Ito's, told apart by every kind of sight, and in grey too.
+_LOOKS = {
+    Kind.FORWARD: ("forward", "#56B4E9", "black"),
+    Kind.BACKWARD: ("backward", "#D55E00", "white"),
+}
+_BAR = 0.8
+_INCHES_FOR_A_PASS = 0.22
+_WIDEST_INCHES = 24.0
+_NUMBER_INCHES = 0.13
+
+
+def draw_plan(plan: Plan, costs: StageCosts, path: Path) -> None:
+    """Draw the simulated step as a PNG: one row for each stage, one box for each pass with its micro-batch's number.
+
+    Args:
+        plan: any plan that `validate_plan` accepts.
+        costs: seconds of each stage on a host of speed 1.
+        path: where the PNG goes; a file that is there is replaced.
+
+    Raises:
+        PlanError: as `simulate`; nothing was written.
+        OSError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    timeline = simulate(plan, costs)
+    width, height = _size(plan, timeline)
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw_passes(axes, timeline, numbered_s=timeline.step_s * _NUMBER_INCHES / width)
+    _draw_frame(axes, plan, timeline)
+    figure.savefig(path, format="png")
+
+
+def _size(plan: Plan, timeline: Timeline) -> tuple[float, float]:
+    """Inches, so wide that the number fits into the shortest box, within reason."""
+    shortest = min((done.end_s - done.start_s for done in timeline.work if done.end_s > done.start_s), default=1.0)
+    return min(
+        _WIDEST_INCHES, max(9.0, 2.0 + _INCHES_FOR_A_PASS * timeline.step_s / shortest)
+    ), 1.6 + 0.45 * plan.stages
+
+
+def _draw_passes(axes: Axes, timeline: Timeline, numbered_s: float) -> None:
+    """A box for each pass; those that take `numbered_s` seconds or more have room for a number."""
+    for kind, (word, colour, ink) in _LOOKS.items():
+        passes = [done for done in timeline.work if done.kind is kind]
+        if not passes:
+            continue
+        axes.barh(
+            [done.stage for done in passes],
+            [done.end_s - done.start_s for done in passes],
+            left=[done.start_s for done in passes],
+            height=_BAR,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.8,
+            label=word,
+        )
+        for done in passes:
+            if done.end_s - done.start_s >= numbered_s:
+                middle_s = (done.start_s + done.end_s) / 2
+                axes.text(middle_s, done.stage, f"{done.micro_batch}", color=ink, ha="center", va="center_baseline")
+
+
+def _draw_frame(axes: Axes, plan: Plan, timeline: Timeline) -> None:
+    names = hosts_by_stage(plan.hosts)
+    noun = "host" if len(plan.lanes) == 1 else "hosts"
+    axes.set_yticks(range(plan.stages), [f"stage {stage}  {names[stage].name}" for stage in range(plan.stages)])
+    axes.set_ylim(plan.stages - 0.5, -0.5)
+    axes.set_xlim(0, timeline.step_s or 1.0)
+    axes.set_xlabel("seconds; the number in a box is its micro-batch")
+    axes.set_title(
+        f"{plan.schedule}, K = {plan.stages}, M = {plan.micro_batches}: "
+        f"bubble {timeline.idle_share:.1%} on {len(plan.lanes)} {noun}, step {timeline.step_s:.4g} s",
+        loc="left",
+        fontsize=12,
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(_LOOKS), frameon=False, borderaxespad=0.2)

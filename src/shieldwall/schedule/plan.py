@@ -1,0 +1,164 @@
+"""A plan: who holds which stage, and one lane of actions for each host. Plain data, compared by value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from shieldwall.core.errors import PlanError
+from shieldwall.schedule.actions import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A party that plays one lane.
+
+    Args:
+        name: unique in a plan.
+        stages: the stages that it holds, from 0.
+        speed: how many times faster than the host that the costs were measured on; above 0.
+        processor: hosts that name the same processor share it in time; None is a processor of its own.
+    """
+
+    name: str
+    stages: tuple[int, ...]
+    speed: float = 1.0
+    processor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one host does in one step, in this order."""
+
+    host: str
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that every host does in one step. Made by `make_plan`, checked by `validate_plan`.
+
+    Args:
+        schedule: name of the policy that ordered it.
+        stages: K, at least 1.
+        micro_batches: M, at least 1.
+        training: False for evaluation, which only runs forward.
+        hosts: every stage is on exactly one of them.
+        lanes: one for each host.
+    """
+
+    schedule: str
+    stages: int
+    micro_batches: int
+    training: bool
+    hosts: tuple[Host, ...]
+    lanes: tuple[Lane, ...]
+
+    def host_of(self, stage: int) -> str:
+        """Name of the host that holds `stage`.
+
+        Raises:
+            PlanError: SW-P112, no host of this plan holds it.
+        """
+        for host in self.hosts:
+            if stage in host.stages:
+                return host.name
+        raise _absent(f"stage {stage}", f"a stage from 0 to {self.stages - 1}")
+
+    def lane_of(self, host: str) -> Lane:
+        """The lane that `host` plays.
+
+        Raises:
+            PlanError: SW-P112, this plan has no lane for it.
+        """
+        for lane in self.lanes:
+            if lane.host == host:
+                return lane
+        raise _absent(f"host {host!r}", f"one of {', '.join(lane.host for lane in self.lanes)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `json.dumps` takes; actions in their text form."""
+        return {
+            "schedule": self.schedule,
+            "stages": self.stages,
+            "micro_batches": self.micro_batches,
+            "training": self.training,
+            "hosts": [
+                {"name": host.name, "stages": list(host.stages), "speed": host.speed, "processor": host.processor}
+                for host in self.hosts
+            ],
+            "lanes": [{"host": lane.host, "actions": [str(action) for action in lane.actions]} for lane in self.lanes],
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """The plan that `to_json` wrote down. Reads only; `validate_plan` says whether it can be played.
+
+        Raises:
+            PlanError: SW-P111, a key is absent, unknown or of the wrong type; SW-P110, a text is no action.
+        """
+        row = _row(data, "plan", ("schedule", "stages", "micro_batches", "training", "hosts", "lanes"))
+        return cls(
+            schedule=_value(row, "schedule", str),
+            stages=_value(row, "stages", int),
+            micro_batches=_value(row, "micro_batches", int),
+            training=_value(row, "training", bool),
+            hosts=tuple(_host(item) for item in _value(row, "hosts", list)),
+            lanes=tuple(_lane(item) for item in _value(row, "lanes", list)),
+        )
+
+
+def _host(data: object) -> Host:
+    row = _row(data, "host", ("name", "stages", "speed", "processor"))
+    return Host(
+        name=_value(row, "name", str),
+        stages=tuple(_item(stage, "stages", int) for stage in _value(row, "stages", list)),
+        speed=float(_value(row, "speed", float, int)),
+        processor=_value(row, "processor", str, type(None)),
+    )
+
+
+def _lane(data: object) -> Lane:
+    row = _row(data, "lane", ("host", "actions"))
+    texts = [_item(text, "actions", str) for text in _value(row, "actions", list)]
+    return Lane(host=_value(row, "host", str), actions=tuple(Action.parse(text) for text in texts))
+
+
+def _row(data: object, what: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise _unreadable(what, f"an object with the keys {', '.join(keys)}", type(data).__name__)
+    if set(data) != set(keys):
+        raise _unreadable(what, f"exactly the keys {', '.join(keys)}", ", ".join(map(str, data)) or "no key")
+    return data
+
+
+def _value(row: Mapping[str, Any], key: str, *types: type) -> Any:
+    return _item(row[key], key, *types)
+
+
+def _item(value: Any, key: str, *types: type) -> Any:
+    if type(value) not in types:  # a bool is no number here
+        raise _unreadable(key, " or ".join(kind.__name__ for kind in types), type(value).__name__)
+    return value
+
+
+def _unreadable(where: str, expected: str, got: str) -> PlanError:
+    return PlanError(
+        "SW-P111",
+        "this is not the data of a plan",
+        where=where,
+        expected=expected,
+        got=got,
+        remedy="read only what Plan.to_json wrote, of the same version of shieldwall",
+    )
+
+
+def _absent(got: str, expected: str) -> PlanError:
+    return PlanError(
+        "SW-P112",
+        f"the plan has no {got}",
+        expected=expected,
+        got=got,
+        remedy="ask for a stage or host of this plan, or make a plan that has it",
+    )

@@ -1,0 +1,93 @@
+"""The pages say what the code does: each error has a page with its real message, each grid is a printed one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from schedule_plans import own_hosts
+from test_schedule_validate import ASH, BIRCH, two
+
+import shieldwall.schedule
+from shieldwall.core.errors import PlanError
+from shieldwall.schedule import (
+    SCHEDULES,
+    Action,
+    Host,
+    Plan,
+    equal_slots,
+    make_plan,
+    render_grid,
+    render_lanes,
+    usual_hosts,
+    validate_plan,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+A, B = Host("ash", (0,)), Host("birch", (1,))
+
+
+def _make(*hosts: Host) -> Callable[[], object]:
+    return lambda: make_plan("gpipe", 2, 1, hosts)
+
+
+def _validate(ash: str, birch: str) -> Callable[[], object]:
+    return lambda: validate_plan(two(ash, birch))
+
+
+def _only_forward(stage: int, stages: int, micro_batches: int) -> tuple[Action, ...]:  # noqa: ARG001
+    return (Action.parse(f"F{stage}.0"),)
+
+
+def _broken_schedule() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SCHEDULES, "_built_in", {"mine": f"{__name__}:_only_forward"})
+        make_plan("mine", 2, 1, [A, B])
+
+
+EXAMPLES: dict[str, Callable[[], object]] = {
+    "SW-P101": lambda: make_plan("zigzag", 2, 1, [A, B]),
+    "SW-P102": lambda: make_plan("gpipe", 0, 1, []),
+    "SW-P103": lambda: make_plan("gpipe", 2, 0, [A, B]),
+    "SW-P104": _make(A, B, Host("cedar", (1,))),
+    "SW-P105": _make(A, B, Host("cedar", ())),
+    "SW-P106": _make(A, Host("birch", (1, 2))),
+    "SW-P107": _make(A, Host("birch", (1,), speed=0.0)),
+    "SW-P108": _make(A, Host("ash", (1,))),
+    "SW-P109": lambda: make_plan("gpipe", 2, 1, [A, B], equal_slots(3)),
+    "SW-P110": lambda: Action.parse("SA2.0"),
+    "SW-P111": lambda: Plan.from_json({"schedule": "gpipe", "stages": 2}),
+    "SW-P112": lambda: make_plan("gpipe", 2, 1, [A, B]).lane_of("oslo"),
+    "SW-P113": _broken_schedule,
+    "SW-P120": lambda: validate_plan(Plan("by hand", 2, 1, True, (A, B), two(ASH, BIRCH).lanes[:1])),
+    "SW-P121": _validate("F0.0 F0.0", BIRCH),
+    "SW-P122": _validate("B0.0 F0.0", BIRCH),
+    "SW-P123": _validate("F0.0 SA0.0>birch B0.0", BIRCH),
+    "SW-P124": _validate(ASH, "F1.0 RA0.0<ash B1.0 SG1.0>ash"),
+    "SW-P125": _validate("F0.0 RG1.0<birch SA0.0>birch B0.0", BIRCH),
+}
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_each_page_shows_the_real_message(code: str) -> None:
+    page = (DOCS / "errors" / f"{code}.md").read_text()
+    with pytest.raises(PlanError, match=code) as refusal:
+        EXAMPLES[code]()
+    assert page.startswith(f"# {code}: ")
+    assert f"\n```\n{refusal.value}\n```\n" in page
+
+
+def test_each_code_has_a_page_and_an_example() -> None:
+    room = Path(shieldwall.schedule.__file__).parent
+    used = {code for file in room.rglob("*.py") for code in re.findall(r'"(SW-P1[0-9]{2})"', file.read_text())}
+    assert used == set(EXAMPLES)
+    assert used <= {page.stem for page in (DOCS / "errors").glob("*.md")}
+
+
+def test_the_grids_of_the_page_are_printed_ones() -> None:
+    page = (DOCS / "schedule.md").read_text()
+    for name in SCHEDULES:
+        assert f"\n```\n{render_grid(make_plan(name, 6, 4, own_hosts(6)))}\n```\n" in page
+    assert render_lanes(make_plan("gpipe", 3, 1, usual_hosts(3))) in page
