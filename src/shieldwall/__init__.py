@@ -67,7 +67,7 @@ _HOME = {
     "weights_seed": "core.seeds",
 }
 
-__all__ = [  # noqa: RUF022 (kept equal to _HOME by a test)
+__all__ = [
     "CheckpointError",
     "Config",
     "ConfigError",

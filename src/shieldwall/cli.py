@@ -41,7 +41,9 @@ def train(
     config: ConfigFile = None,
     overrides: Overrides = None,
     run: RunDir = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR from its last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR from its last checkpoint.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a model through the pipeline.
@@ -72,7 +74,9 @@ def train(
         return
     summary = result.summary
     _say(f"trained {summary.steps} steps: loss {summary.train_loss:.3f}, perplexity {summary.eval_perplexity:.2f},")
-    _say(f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s, root {summary.weights_root[:16]}...")
+    _say(
+        f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s, root {summary.weights_root[:16]}..."
+    )
     _say(f"model: {result.folder / 'model'}")
 
 

@@ -320,7 +320,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
 def _wanted(path: list[str], message: str) -> str:
     if len(path) >= 2 and path[0] in Config.model_fields:
         section = Config.model_fields[path[0]].annotation
-        field = section.model_fields.get(path[1]) if isinstance(section, type) else None  # type: ignore[attr-defined]
+        field = section.model_fields.get(path[1]) if isinstance(section, type) else None
         if field is not None:
             known = [repr(value) for value in get_args(field.annotation) if isinstance(value, str)]
             if known:
@@ -331,7 +331,9 @@ def _wanted(path: list[str], message: str) -> str:
 
 def _unknown_key(path: list[str], where: str) -> ConfigError:
     section = path[0] if path[0] in Config.model_fields else ""
-    known = [name for name in _known_names() if name.startswith(f"{section}.")] if section else list(Config.model_fields)
+    known = (
+        [name for name in _known_names() if name.startswith(f"{section}.")] if section else list(Config.model_fields)
+    )
     name = ".".join(path)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return ConfigError(

@@ -42,11 +42,11 @@ ONE_F_ONE_B = """
     """
 
 MERGED = """
-    slot                0  1  2  3  4  5  6  7  8  9  10 11 12 13 14 15 16 17 18 19
-    stage 0  initiator  F0 F1 F2 .  .  .  F3 .  .  .  .  .  .  B0 B1 B2 .  .  .  B3
-    stage 1  worker-1   .  F0 F1 F2 .  .  .  F3 .  .  .  .  B0 B1 B2 .  .  .  B3 .
-    stage 2  worker-2   .  .  F0 F1 F2 .  .  .  F3 .  .  B0 B1 B2 .  .  .  B3 .  .
-    stage 3  initiator  .  .  .  F0 F1 F2 .  .  .  F3 B0 B1 B2 .  .  .  B3 .  .  .
+    slot                0  1  2  3  4  5  6  7  8  9  10 11 12 13 14 15
+    stage 0  initiator  F0 F1 F2 F3 .  .  .  .  .  .  .  .  B0 B1 B2 B3
+    stage 1  worker-1   .  F0 F1 F2 F3 .  .  .  .  .  B0 B1 B2 B3 .  .
+    stage 2  worker-2   .  .  F0 F1 F2 F3 .  .  .  B0 B1 B2 B3 .  .  .
+    stage 3  initiator  .  .  .  .  F0 F1 F2 F3 B0 B1 B2 B3 .  .  .  .
     """
 
 
@@ -67,11 +67,11 @@ def test_1f1b_grid() -> None:
 
 
 def test_the_initiator_merges_its_two_stages() -> None:
-    """Where both of its stages could work, the lower micro-batch leads: F3.0 before F0.3, B0.0 before B3.3."""
+    """Where both of its stages could work, the one that others wait for leads: F0.3 before F3.0, B3.3 before B0.0."""
     plan = make_plan("gpipe", 4, 4, usual_hosts(4))
     assert grid(plan) == drawn(MERGED)
     assert " ".join(str(action) for action in plan.lane_of("initiator").actions if action.kind.is_compute) == (
-        "F0.0 F0.1 F0.2 F3.0 F3.1 F3.2 F0.3 F3.3 B3.0 B3.1 B3.2 B0.0 B0.1 B0.2 B3.3 B0.3"
+        "F0.0 F0.1 F0.2 F0.3 F3.0 F3.1 F3.2 F3.3 B3.0 B3.1 B3.2 B3.3 B0.0 B0.1 B0.2 B0.3"
     )
 
 
@@ -85,7 +85,7 @@ def test_receives_stand_directly_before_and_sends_directly_after_their_pass() ->
 
 def test_neighbours_on_one_host_send_nothing() -> None:
     plan = make_plan("1f1b", 2, 2, usual_hosts(2))
-    assert " ".join(map(str, plan.lanes[0].actions)) == "F0.0 F1.0 B1.0 F0.1 B0.0 F1.1 B1.1 B0.1"
+    assert " ".join(map(str, plan.lanes[0].actions)) == "F0.0 F0.1 F1.0 B1.0 B0.0 F1.1 B1.1 B0.1"
     assert len(plan.lanes) == 1
 
 

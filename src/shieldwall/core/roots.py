@@ -46,7 +46,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The exact bytes of a tensor in row-major order, without a copy where it is contiguous on the CPU."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def _with_length(text: str) -> bytes:

@@ -24,9 +24,7 @@ class UnitSeconds:
     head: float
 
 
-def balance_cut(
-    seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_host: dict[str, float]
-) -> list[int]:
+def balance_cut(seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_host: dict[str, float]) -> list[int]:
     """Layers of each stage such that the longest time that any host needs is least.
 
     The embeddings go with the first stage and the head with the last; a host's time is that of all its stages divided

@@ -120,7 +120,7 @@ class _Bench:
             start = self._clock()
             output = forward()
             middle = self._clock()
-            output.backward(torch.ones_like(output))
+            torch.autograd.backward(output, torch.ones_like(output))
             forward_s.append(middle - start)
             backward_s.append(self._clock() - middle)
         return UnitCost(
@@ -156,5 +156,5 @@ def _saved_bytes(unit: StageModel, forward: Callable[[], Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         output = forward()
-    output.backward(torch.ones_like(output))
+    torch.autograd.backward(output, torch.ones_like(output))
     return sum(kept.values())

@@ -30,14 +30,6 @@ def tied_names(skeleton: PreTrainedModel) -> dict[str, str]:
     return dict(skeleton._tied_weights_keys or {})
 
 
-def module_at(model: nn.Module, path: str) -> nn.Module | None:
-    """The module behind a dotted name, or None where the configuration left it out."""
-    found: nn.Module | None = model
-    for part in path.split("."):
-        found = getattr(found, part)
-    return found
-
-
 def place_parameter(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
     """Put `parameter` where the dotted `name` says."""
     parent, _, leaf = name.rpartition(".")

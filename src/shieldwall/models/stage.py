@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from shieldwall.core.errors import ModelError
 from shieldwall.core.seeds import EMBEDDINGS_UNIT
 from shieldwall.models.families import find_family
-from shieldwall.models.skeleton import build_skeleton, module_at, place_parameter, tied_names
+from shieldwall.models.skeleton import build_skeleton, place_parameter, tied_names
 from shieldwall.models.span import StageSpan
 
 SeedOfUnit = Callable[[int], int]
@@ -82,9 +82,10 @@ class StageModel:
 
     def _rebuild_recomputed(self, device: torch.device) -> None:
         for path in self.family.recomputed:
-            old = module_at(self._model, path)
+            old = self._model.get_submodule(path)
             parent, _, leaf = path.rpartition(".")
-            setattr(self._model.get_submodule(parent), leaf, type(old)(config=self._model.config).to(device))
+            build: Callable[..., nn.Module] = type(old)
+            setattr(self._model.get_submodule(parent), leaf, build(config=self._model.config).to(device))
 
     def tie_head(self, first: StageModel) -> dict[str, nn.Parameter]:
         """Let the head share its memory with the embeddings of the first stage, where the model ties them.

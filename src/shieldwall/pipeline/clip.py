@@ -15,7 +15,8 @@ from torch import Tensor
 
 def global_norm(norms: Mapping[str, Tensor], whole_order: Sequence[str]) -> Tensor:
     """Norm (0-dim) of all gradients from the norms of each, taken in `whole_order`."""
-    return torch.linalg.vector_norm(torch.stack([norms[name] for name in whole_order if name in norms]))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([norms[name] for name in whole_order if name in norms]))
+    return norm
 
 
 def clip_coefficient(norm: Tensor, clip_norm: float) -> float:

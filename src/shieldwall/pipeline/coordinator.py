@@ -1,6 +1,6 @@
 """The initiator's desk: makes a step of what the hosts do.
 
-    play --> every host reports its gradients' norms --> prepare --> every host reports --> commit --> every host reports
+    play --> all report their gradients' norms --> prepare --> all report --> commit --> all report
 
 Before the commit nothing that was computed has changed a weight; `Discard` takes everyone back to the last commit.
 """
@@ -74,9 +74,7 @@ class Coordinator:
 
     async def assign(self, host: str, span: StageSpan, state: StageState) -> None:
         """Let `host` hold the stage of `span`, starting from `state`."""
-        order = Assign(
-            stage=span.index, stages=span.stages, first_layer=span.first, last_layer=span.last, state=state
-        )
+        order = Assign(stage=span.index, stages=span.stages, first_layer=span.first, last_layer=span.last, state=state)
         await self._endpoint.send(host, order)
         await self._gather(Assigned, 1)
         self._hosts[span.index] = host

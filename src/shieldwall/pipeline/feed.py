@@ -16,7 +16,7 @@ class MicroBatch:
     blocks of one length it is the number of micro-batches.
     """
 
-    tokens_BT: Tensor
+    tokens_BT: Tensor  # noqa: N815 (the shape is in the name)
     loss_divisor: float
 
 

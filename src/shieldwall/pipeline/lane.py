@@ -115,9 +115,7 @@ class LanePlayer:
         if stage.model.span.head:
             await self._compute.run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
             return
-        output = await self._compute.run(
-            action, lambda: stage.forward(step, micro_batch, value, training=training)
-        )
+        output = await self._compute.run(action, lambda: stage.forward(step, micro_batch, value, training=training))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
         _require_finite(output, border.slot, "activation")

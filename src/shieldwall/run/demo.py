@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from shieldwall.config import Config
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.evaluate import evaluate
-from shieldwall.run.folder import read_metrics, RunFolder, unique_name
+from shieldwall.run.folder import RunFolder, read_metrics, unique_name
 from shieldwall.run.summary import Summary
 from shieldwall.run.train import train
 

@@ -1,11 +1,11 @@
 """A run's folder: what lies where, who may write to it, and whether it can be resumed.
 
-    runs/NAME/
-      config.toml     as resolved                          metrics.jsonl   one line a step
-      plan.json       the plan that was played             summary.json    written last
-      initial/        first weights and tokenizer of a     checkpoints/    step-N/
-                      tiny: model                          model/          the result, in Hugging Face layout
-      run.lock        held while a process trains here
+runs/NAME/
+  config.toml     as resolved                          metrics.jsonl   one line a step
+  plan.json       the plan that was played             summary.json    written last
+  initial/        first weights and tokenizer of a     checkpoints/    step-N/
+                  tiny: model                          model/          the result, in Hugging Face layout
+  run.lock        held while a process trains here
 """
 
 from __future__ import annotations

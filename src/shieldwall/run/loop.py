@@ -14,7 +14,7 @@ from torch import Tensor
 from shieldwall.config import Config
 from shieldwall.core.errors import Interrupted
 from shieldwall.dashboard.progress import ProgressView
-from shieldwall.data import BatchOrder, Batches, Blocks, evaluation_batches
+from shieldwall.data import Batches, BatchOrder, Blocks, evaluation_batches
 from shieldwall.pipeline.coordinator import Coordinator, StepResult
 from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.learning_rate import LearningRate
@@ -153,9 +153,7 @@ class TrainingLoop:
                 evaluations_since_best=0,
             )
         else:
-            self._progress = replace(
-                self._progress, evaluations_since_best=self._progress.evaluations_since_best + 1
-            )
+            self._progress = replace(self._progress, evaluations_since_best=self._progress.evaluations_since_best + 1)
         return perplexity
 
     async def _evaluate(self) -> float:

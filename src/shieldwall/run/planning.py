@@ -133,8 +133,7 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     in_flight = peak_in_flight(plan)
     settings = optimizer_settings(config)
     memory = {
-        host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages)
-        for host in hosts
+        host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages) for host in hosts
     }
     return RunPlan(plan, spans, seconds, memory, attention, device)
 

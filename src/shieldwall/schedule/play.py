@@ -100,7 +100,7 @@ def play(lanes: Iterable[Sequence[Action]], timing: Timing) -> Played:
     while True:
         _pass_tensors(tracks, arrivals_s, timing)
         waiting = [
-            (max(track.clock_s, free_s.get(timing.processor(head), 0.0)), _urgency(head), number)
+            (max(track.clock_s, free_s.get(timing.processor(head), 0.0)), _urgency(head, timing), number)
             for number, track in enumerate(tracks)
             if (head := track.head) is not None and head.kind.is_compute
         ]
@@ -114,8 +114,16 @@ def play(lanes: Iterable[Sequence[Action]], timing: Timing) -> Played:
         tracks[number].position += 1
 
 
-def _urgency(compute: Action) -> tuple[bool, int, int]:
-    return (compute.kind is not Kind.BACKWARD, compute.micro_batch, -compute.stage)
+def _urgency(compute: Action, timing: Timing) -> tuple[bool, int, int]:
+    """What a processor prefers among computations that are ready: backward, then what lets others go on.
+
+    A host with a processor of its own feeds the others: the deepest stage first backward, the shallowest first forward.
+    Hosts that share a processor gain nothing by that, and take the lowest micro-batch first, which frees its memory.
+    """
+    backward = compute.kind is Kind.BACKWARD
+    if timing.hosts[compute.stage].processor is None:
+        return (not backward, -compute.stage if backward else compute.stage, compute.micro_batch)
+    return (not backward, compute.micro_batch, -compute.stage)
 
 
 def _pass_tensors(tracks: Sequence[_Track], arrivals_s: dict[Parcel, float], timing: Timing) -> None:

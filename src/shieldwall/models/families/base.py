@@ -70,7 +70,7 @@ class Family(ABC):
         output: Tensor = layer(hidden_BTD, **arguments)
         return output
 
-    def check(self, config: PreTrainedConfig) -> None:
+    def check(self, config: PreTrainedConfig) -> None:  # noqa: B027 (most families refuse nothing)
         """Refuse configurations of this family that cannot be cut without changing the result.
 
         Raises:
