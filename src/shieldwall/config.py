@@ -54,7 +54,7 @@ class DataSection(_Section):
     block_tokens: int = Field(128, ge=2, description="tokens in a sequence; at most the model's positions")
     eval_fraction: float = Field(0.1, gt=0.0, le=0.5, description="share of the text, at its end, kept for evaluation")
     eval_blocks: int = Field(64, ge=0, description="evaluation blocks that are used, from the first; 0: all")
-    vocabulary: int = Field(2048, ge=257, description="tiny: size of the tokenizer that is trained on the corpus")
+    vocabulary: int = Field(4096, ge=257, description="tiny: size of the tokenizer that is trained on the corpus")
 
 
 class PipelineSection(_Section):
@@ -79,7 +79,7 @@ class OptimizerSection(_Section):
 
     kind: Literal["adamw", "sgd"] = Field("adamw", description="torch's AdamW or SGD")
     variant: Literal["fused", "loop"] = Field("fused", description="torch's kernels; part of the arithmetic class")
-    learning_rate: float = Field(3e-3, gt=0.0, description="at the end of the warm-up")
+    learning_rate: float = Field(1.5e-3, gt=0.0, description="at the end of the warm-up")
     warmup_steps: int = Field(10, ge=0, description="steps of linear growth")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="what follows the warm-up")
     clip_norm: float = Field(1.0, ge=0.0, description="largest global norm of the gradients; 0 switches clipping off")

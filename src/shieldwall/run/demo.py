@@ -17,6 +17,7 @@ from shieldwall.run.summary import Summary
 from shieldwall.run.train import train
 
 _PROMPT = "The import statement"
+_STEPS = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class DemoResult:
 
 
 def demo(folder: Path | None = None, view: ProgressView | None = None) -> DemoResult:
-    """Train the embedded default in six stages, load the result with transformers and evaluate it again.
+    """Train the embedded default, a little longer, load the result with transformers and evaluate it again.
 
     Args:
         folder: the run's folder; a new one under `runs/` if not given.
@@ -42,7 +43,8 @@ def demo(folder: Path | None = None, view: ProgressView | None = None) -> DemoRe
     Raises:
         ShieldwallError: as `train` and `evaluate` do.
     """
-    result = train(Config(), folder=folder or Path("runs") / f"demo-{unique_name()}", view=view)
+    config = Config.parse({"run": {"steps": _STEPS}}, "the demo")
+    result = train(config, folder=folder or Path("runs") / f"demo-{unique_name()}", view=view)
     model_folder = RunFolder(result.folder).model
     return DemoResult(
         folder=result.folder,
