@@ -1,0 +1,48 @@
+"""Shared by all tests: quiet libraries, pinned threads, small models on the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import pytest
+import torch
+
+from shieldwall.models.families import TinyShape
+from shieldwall.models.tiny import write_tiny
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def pinned_threads() -> Iterator[None]:
+    """Every test computes in the same arithmetic class, whatever ran before it.
+
+    One thread: the models are so small that a second one would only spin, and starve whatever else runs here.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """Writes a small random model of a family, once for each size."""
+    made: dict[tuple[str, int, int], Path] = {}
+
+    def make(family: str, layers: int = 6, width: int = 32) -> Path:
+        key = (family, layers, width)
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"{family}-{layers}-{width}")
+            shape = TinyShape(layers=layers, width=width, heads=4, vocabulary=97, positions=64, end_token=0)
+            write_tiny(family, shape, 0, folder)
+            made[key] = folder
+        return made[key]
+
+    return make

@@ -1,0 +1,170 @@
+"""The pipeline and the plain loop side by side, on the same tokens in the same arithmetic class."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from shieldwall.core.messages import StageState
+from shieldwall.lab.plain import train_plain
+from shieldwall.models.families import find_family
+from shieldwall.models.skeleton import build_skeleton
+from shieldwall.models.span import even_cut, spans_of
+from shieldwall.pipeline.compute import Compute
+from shieldwall.pipeline.feed import MicroBatch
+from shieldwall.pipeline.hooks import Hook
+from shieldwall.pipeline.host import HostSettings
+from shieldwall.pipeline.learning_rate import LearningRate
+from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.states import owners, stage_states
+from shieldwall.schedule import Host, make_plan, usual_hosts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One training to run both ways."""
+
+    family: str
+    stages: int
+    schedule: str = "gpipe"
+    micro_batches: int = 4
+    layers: int = 6
+    cut: tuple[int, ...] = ()
+    steps: int = 5
+    dropout: float = 0.1
+    clip_norm: float = 0.5
+    attention: str = "sdpa"
+    seed: int = 7
+    batch: int = 2
+    block_tokens: int = 16
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    workers: int | None = None
+    hooks_of: Mapping[str, Sequence[Hook]] = field(default_factory=dict)
+    compute_of: Callable[[str], Compute] | None = None
+
+    @property
+    def learning_rate(self) -> LearningRate:
+        return LearningRate(peak=3e-3, warmup_steps=2, steps=self.steps, shape="cosine")
+
+    @property
+    def tokens(self) -> Tensor:
+        """(steps, M, B, T)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = (self.steps, self.micro_batches, self.batch, self.block_tokens)
+        return torch.randint(97, shape, generator=generator)
+
+    def config(self, folder: Path) -> PreTrainedConfig:
+        config = AutoConfig.from_pretrained(folder)
+        for name in find_family(self.family, "test").dropout_fields:
+            setattr(config, name, self.dropout)
+        return config
+
+    def hosts(self) -> tuple[Host, ...]:
+        if self.workers is None:
+            return usual_hosts(self.stages)
+        middle = range(1, self.stages - 1)
+        shared = [Host(f"worker-{n + 1}", tuple(middle[n :: self.workers])) for n in range(self.workers)]
+        return (Host("initiator", tuple(dict.fromkeys((0, self.stages - 1)))), *shared)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights by name, mean loss and gradient norm of each step."""
+
+    weights: dict[str, Tensor]
+    losses: list[float]
+
+
+def train_pipeline(case: Case, folder: Path) -> Trained:
+    return asyncio.run(_train_pipeline(case, folder))
+
+
+async def _train_pipeline(case: Case, folder: Path) -> Trained:
+    config = case.config(folder)
+    spans = spans_of(case.cut or even_cut(case.layers, case.stages))
+    skeleton = build_skeleton(config, case.attention, torch.float32)
+    plan = make_plan(case.schedule, case.stages, case.micro_batches, case.hosts())
+    settings = HostSettings(
+        config=config, attention=case.attention, seed=case.seed, device=torch.device("cpu"), optimizer=case.optimizer
+    )
+    deployment = deploy_in_process(
+        plan,
+        settings,
+        TensorFeed(case),
+        run="test",
+        stage_of=owners(skeleton, spans),
+        clip_norm=case.clip_norm,
+        hooks_of=case.hooks_of,
+        compute_of=case.compute_of,
+    )
+    weights: dict[str, Tensor] = {}
+    losses = []
+    async with deployment as coordinator:
+        for span, state in stage_states(skeleton, spans, folder, None):
+            await coordinator.assign(plan.host_of(span.index), span, state)
+        for step in range(case.steps):
+            result = await coordinator.step(plan, step, case.learning_rate.at(step))
+            losses.append(result.loss)
+        async for _, state in coordinator.states():
+            weights.update(_copied(state))
+    return Trained(weights, losses)
+
+
+def train_reference(case: Case, folder: Path) -> Trained:
+    """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, config=case.config(folder), attn_implementation=case.attention, dtype=torch.float32
+    )
+    model.train()
+    family = find_family(case.family, "test")
+    units = [model.get_submodule(family.embeddings[-1]) if case.family == "gpt2" else model.get_input_embeddings()]
+    units += list(model.get_submodule(family.layers))
+    rates = [case.learning_rate.at(step) for step in range(case.steps)]
+    losses = train_plain(
+        model,
+        list(case.tokens),
+        optimizer=case.optimizer.build(list(model.parameters()), rates[0]),
+        learning_rates=rates,
+        clip_norm=case.clip_norm,
+        units=units,
+        seed_of=lambda step, micro_batch, unit: published_seed(case.seed, step, micro_batch, unit),
+    )
+    return Trained({name: parameter.detach() for name, parameter in model.named_parameters()}, losses)
+
+
+def published_seed(seed: int, step: int, micro_batch: int, unit: int) -> int:
+    text = f"shieldwall/1|dropout|{seed}|{step}|{micro_batch}|{unit}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def assert_bit_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Per parameter: the same names, and the same bits under each."""
+    assert found.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(found[name], expected[name])]
+    assert different == []
+
+
+class TensorFeed:
+    """Tokens of a case for the initiator's host."""
+
+    def __init__(self, case: Case) -> None:
+        self._tokens = case.tokens
+        self._micro_batches = case.micro_batches
+
+    def training(self, step: int, micro_batch: int) -> MicroBatch:
+        return MicroBatch(self._tokens[step, micro_batch], self._micro_batches)
+
+    def evaluation(self, micro_batch: int) -> MicroBatch:
+        return MicroBatch(self._tokens[0, micro_batch], 1.0)
+
+
+def _copied(state: StageState) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state.parameters.items()}

@@ -1,0 +1,133 @@
+"""Guarantee G1: the pipeline ends with the very bits of the plain loop on the unsplit model, per parameter."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MakeModel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import Case, assert_bit_equal, train_pipeline, train_reference
+
+import shieldwall.lab.plain as plain
+from shieldwall.models.families import FAMILIES
+from shieldwall.pipeline.optimizer import OptimizerSettings
+
+
+@pytest.mark.parametrize("stages", [3, 6])
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_pipeline_equals_plain_training(family: str, schedule: str, stages: int, make_model: MakeModel) -> None:
+    """Five steps with clipping, warm-up and dropout; tied heads (GPT-2, OPT) included."""
+    folder = make_model(family)
+    case = Case(family=family, schedule=schedule, stages=stages)
+    found, expected = train_pipeline(case, folder), train_reference(case, folder)
+    assert_bit_equal(found.weights, expected.weights)
+    assert found.losses == expected.losses
+
+
+def test_the_oracle_notices_other_dropout_masks(make_model: MakeModel) -> None:
+    """The comparison can fail: another seed for the masks gives other weights, and clipping really took place."""
+    folder = make_model("gpt2")
+    case = Case(family="gpt2", stages=3)
+    expected = train_reference(case, folder).weights
+    name = "transformer.h.0.mlp.c_fc.weight"
+    for other in (replace(case, dropout=0.0), replace(case, clip_norm=0.0)):
+        assert not torch.equal(train_pipeline(other, folder).weights[name], expected[name])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("variant", ["fused", "loop"])
+def test_every_optimizer_keeps_the_bits(kind: str, variant: str, make_model: MakeModel) -> None:
+    optimizer = OptimizerSettings(kind=kind, variant=variant, momentum=0.9)  # type: ignore[arg-type]
+    case = Case(family="gpt2", stages=3, optimizer=optimizer)
+    folder = make_model("gpt2")
+    assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_eager_attention_keeps_the_bits(family: str, make_model: MakeModel) -> None:
+    case = Case(family=family, stages=4, attention="eager", steps=2)
+    folder = make_model(family)
+    assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    layers = draw(st.integers(1, 6))
+    stages = draw(st.integers(1, layers))
+    borders = sorted(draw(st.sets(st.integers(1, layers - 1), min_size=stages - 1, max_size=stages - 1)) if layers > 1 else [])
+    edges = [0, *borders, layers]
+    middle = max(0, stages - 2)
+    return Case(
+        family=draw(st.sampled_from(sorted(FAMILIES))),
+        layers=layers,
+        stages=stages,
+        cut=tuple(edges[index + 1] - edges[index] for index in range(stages)),
+        schedule=draw(st.sampled_from(["gpipe", "1f1b"])),
+        micro_batches=draw(st.integers(1, 6)),
+        batch=draw(st.integers(1, 3)),
+        block_tokens=draw(st.integers(2, 12)),
+        steps=2,
+        dropout=draw(st.sampled_from([0.0, 0.2])),
+        clip_norm=draw(st.sampled_from([0.0, 0.3])),
+        seed=draw(st.integers(0, 2**31)),
+        workers=draw(st.integers(1, middle)) if middle else None,
+    )
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_any_cut_schedule_and_placement_keeps_the_bits(case: Case, make_model: MakeModel) -> None:
+    folder = make_model(case.family, case.layers)
+    assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
+
+
+def test_opt_350m_layout_keeps_the_bits(tmp_path: Path) -> None:
+    """Norm after the layer, and word embeddings that are narrower than the hidden state."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        num_hidden_layers=3,
+        hidden_size=32,
+        word_embed_proj_dim=16,
+        ffn_dim=64,
+        num_attention_heads=4,
+        vocab_size=97,
+        max_position_embeddings=64,
+        do_layer_norm_before=False,
+        layerdrop=0.0,
+    )
+    torch.manual_seed(0)
+    OPTForCausalLM(config).save_pretrained(tmp_path)
+    case = Case(family="opt", layers=3, stages=3, steps=2)
+    assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
+
+
+def test_tied_llama_keeps_the_bits(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        num_hidden_layers=3,
+        hidden_size=32,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=97,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    case = Case(family="llama", layers=3, stages=3, steps=2)
+    assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
+
+
+def test_the_plain_loop_imports_nothing_of_ours() -> None:
+    tree = ast.parse(Path(plain.__file__).read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert {str(module).split(".")[0] for module in modules} <= {"__future__", "collections", "typing", "torch", "transformers"}
