@@ -129,8 +129,9 @@ class Checkpoints:
         return read_checkpoint(self.path(steps[-1])) if steps else None
 
     def _prune(self, progress: Progress) -> None:
-        spare = [step for step in self.steps() if step != progress.best_step]
-        for step in spare[: -self._keep]:
+        for step in self.steps()[: -self._keep]:
+            if step == progress.best_step:
+                continue
             doomed = self.path(step)
             aside = doomed.with_name(f"{doomed.name}.partial")
             with storing(doomed):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,3 +207,9 @@ def remove_stale(folder: RunFolder) -> None:
         aside = folder.model.with_name("model.partial")
         folder.model.rename(aside)
         remove_partials(folder.path)
+
+
+def forget_untrained(folder: RunFolder) -> None:
+    """Remove a run's folder that was just made for input that turned out unusable, before any step was trained."""
+    if not folder.metrics.exists():
+        shutil.rmtree(folder.path)

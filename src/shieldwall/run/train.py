@@ -12,6 +12,7 @@ import torch
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import name_arithmetic, pin_arithmetic
+from shieldwall.core.errors import InputError
 from shieldwall.core.files import whole_folder, write_whole
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.progress import ProgressView, SilentView
@@ -26,6 +27,7 @@ from shieldwall.run.evaluate import write_recipe
 from shieldwall.run.folder import (
     RunFolder,
     create,
+    forget_untrained,
     keep_metrics_before,
     name_run,
     read_metrics,
@@ -84,7 +86,12 @@ def train(
     with run_folder.locked():
         if run_folder.summary.exists():
             return TrainResult(run_folder.path, Summary.read(run_folder.summary))
-        return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
+        try:
+            return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
+        except InputError:
+            if not resume:
+                forget_untrained(run_folder)
+            raise
 
 
 def _train_locked(

@@ -1,0 +1,194 @@
+"""Bad input: a clear error of our own tree, the right exit code, and nothing half written."""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from commands import TINY, finish, overrides, shieldwall, start
+from conftest import MakeModel
+
+from shieldwall import Config, Hook, InputError, NonFiniteError, PlanError, train
+from shieldwall.pipeline.hooks import Border
+from shieldwall.recovery.checkpoints import Checkpoints
+from shieldwall.run import memory
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "said"),
+    [
+        ("run.stepz=3", "SW-C101", 'did you mean "run.steps"?'),
+        ("runn.steps=3", "SW-C101", 'did you mean "run"?'),
+        ("pipeline.stages=zero", "SW-C102", "pipeline.stages has a value that does not fit"),
+        ("pipeline.stages=0", "SW-C102", "greater than or equal to 1"),
+        ("verify.policy=duplicate", "SW-C102", "one of 'none'"),
+        ("optimizer.learning_rate=nan", "SW-C102", "finite number"),
+        ("steps=3", "SW-C104", "section.key=value"),
+        ("pipeline.batch_size=7", "SW-C105", "a multiple of pipeline.micro_batches = 4"),
+        ("pipeline.workers=9", "SW-C105", "at most 4"),
+        ("model.heads=3", "SW-C105", "the heads do not fit the width"),
+        ("run.device=cuda:99", "SW-C106", "the device is not there"),
+        ("pipeline.schedule=zigzag", "SW-P101", "zigzag"),
+        ("pipeline.stages=7", "SW-M110", "6 layers cannot be cut into 7 stages"),
+        ("pipeline.cut=[1,2]", "SW-M111", "the cut does not fit the model"),
+        ("model.name=tiny:gpt7", "SW-M101", "gpt2, llama, opt"),
+        ("model.name=no/such-model", "SW-M103", "was not found"),
+        ("data.corpus=text:/no/such/file", "SW-D103", "/no/such/file"),
+        ("data.corpus=novel", "SW-D101", "pydoc"),
+    ],
+)
+def test_a_wrong_setting_is_refused(setting: str, code: str, said: str, tmp_path: Path) -> None:
+    result = shieldwall("train", "--run", tmp_path / "run", *overrides(setting))
+    assert result.code == 2
+    assert code in result.err
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_refused_run_leaves_no_folder_behind(tmp_path: Path) -> None:
+    """So that the corrected command can be given with the same --run."""
+    folder = tmp_path / "run"
+    assert shieldwall("train", "--run", folder, *overrides("pipeline.stages=7")).code == 2
+    assert not folder.exists()
+    assert shieldwall("train", "--run", folder, *overrides("run.steps=1")).code == 0
+
+
+def test_a_run_folder_that_exists_is_never_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    result = shieldwall("train", "--run", folder, *overrides())
+    assert result.code == 2
+    assert "SW-R101: the run's folder exists already" in result.err
+    assert "--resume" in result.err
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_an_unreadable_configuration_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "run.toml"
+    broken.write_text("[run\nsteps = 3")
+    for path in (broken, tmp_path / "absent.toml"):
+        result = shieldwall("train", path)
+        assert result.code == 2
+        assert "SW-C103: the configuration cannot be read" in result.err
+        assert str(path) in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "SW-D107"), (b"\x00\x01\x02" * 500, "SW-D106"), (b"too short", "SW-D116")],
+)
+def test_a_corpus_that_is_empty_binary_or_short_is_refused(content: bytes, code: str, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_bytes(content)
+    result = shieldwall("train", "--run", tmp_path / "run", *overrides(f"data.corpus=text:{corpus}"))
+    assert result.code == 2
+    assert code in result.err
+
+
+def test_a_block_longer_than_the_models_positions_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    settings = [f"model.name={make_model('gpt2')}", "data.block_tokens=65"]
+    result = shieldwall("train", "--run", tmp_path / "run", *overrides(*settings))
+    assert result.code == 2
+    assert "SW-M106: a block is longer than the model's positions" in result.err
+    assert "at most 64" in result.err
+
+
+def test_a_truncated_model_is_refused(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    assert shieldwall("train", "--run", first, *overrides("run.steps=1")).code == 0
+    shard = next((first / "model").glob("model-00002*"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    settings = overrides(f"model.name={first / 'model'}")
+    for result in (shieldwall("train", "--run", tmp_path / "run", *settings), shieldwall("eval", first)):
+        assert result.code == 2
+        assert "SW-K102" in result.err
+        assert shard.name in result.err
+
+
+def test_eval_refuses_what_is_no_model(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "absent"):
+        result = shieldwall("eval", place)
+        assert result.code == 2
+        assert "SW-K107: there is no model in this folder" in result.err
+
+
+class Breaks(Hook):
+    """From one step on, a worker's activations are NaN."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    async def after_forward(self, border: Border, activation_BTD: torch.Tensor) -> torch.Tensor:
+        return activation_BTD * math.nan if border.slot.step >= self._step else activation_BTD
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    config = Config.load(None, [*TINY, "evaluation.every_steps=0"])
+    whole = train(config, folder=tmp_path / "whole").summary
+    with pytest.raises(NonFiniteError, match=r"stage 2 made a activation|stage 2 made an activation") as caught:
+        train(config, folder=tmp_path / "run", hooks_of={"worker-2": [Breaks(4)]})
+    assert "step 4, micro-batch 0, forward, stage 2, host worker-2" in str(caught.value)
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "run" / "model").exists()
+    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["step-2", "step-4"]
+    assert train(folder=tmp_path / "run", resume=True).summary.weights_root == whole.weights_root
+
+
+def test_a_rate_that_explodes_ends_with_a_clear_error(tmp_path: Path) -> None:
+    settings = ["optimizer.kind=sgd", "optimizer.learning_rate=1e30", "optimizer.clip_norm=0"]
+    result = shieldwall("train", "--run", tmp_path / "run", *overrides(*settings))
+    assert result.code == 1
+    assert "SW-N101: stage " in result.err
+    assert "lower optimizer.learning_rate" in result.err
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    """The operating system itself refuses writes past a limit, once the first checkpoint is whole."""
+    folder = tmp_path / "run"
+    settings = ["run.steps=4", "checkpoint.every_steps=2", "model.width=64", "model.heads=4", "evaluation.every_steps=0"]
+    whole = train(Config.load(None, [*TINY, *settings]), folder=tmp_path / "whole").summary
+    process = start("train", "--run", folder, *overrides("run.steps=4", *settings[1:]))
+    try:
+        while not (folder / "checkpoints" / "step-2").exists() and process.poll() is None:
+            pass
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+        ended = finish(process)
+    finally:
+        process.kill()
+    assert ended.code == 1, ended.err
+    assert "SW-S101: could not write" in ended.err
+    assert "--resume" in ended.err
+    assert not list(folder.rglob("*.partial"))
+    assert not (folder / "model").exists()
+    assert Checkpoints(folder / "checkpoints", 2).steps() == [2]
+    resumed = shieldwall("train", "--run", folder, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert train(folder=folder, resume=True).summary.weights_root == whole.weights_root
+
+
+def test_a_run_that_cannot_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 100_000)
+    with pytest.raises(PlanError, match=r"SW-P201: the run does not fit into memory") as caught:
+        train(Config.load(None, TINY), folder=tmp_path / "run")
+    assert "98 KiB" in str(caught.value)
+    assert "initiator" in str(caught.value)
+
+
+def test_input_errors_exit_with_two_and_others_with_one() -> None:
+    assert InputError.exit_code == 2
+    assert NonFiniteError.exit_code == 1
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """The first signal waits for the end of the step; whoever sends another does not want to wait."""
+    process = start("train", "--run", tmp_path / "run", *overrides("run.steps=100000", "data.eval_blocks=0"))
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code in (130, -signal.SIGTERM)

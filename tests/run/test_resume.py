@@ -1,0 +1,168 @@
+"""Stopping and going on: signals, SIGKILL at any moment, and the same weights in the end."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import pytest
+from commands import TINY, finish, overrides, shieldwall, start
+
+from shieldwall import CheckpointError, Config, RunFolderError, Summary, train
+from shieldwall.run.folder import RunFolder, read_metrics
+
+SLOW = ["run.steps=30", "checkpoint.every_steps=1", "model.width=32", "model.heads=4"]
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Until the condition holds or the process has ended."""
+    pause = Event()
+    while not condition() and process.poll() is None:
+        pause.wait(0.0005)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return train(Config.load(None, [*TINY, *SLOW]), folder=folder).summary
+
+
+def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
+    """When to kill: while the run is set up, between steps, inside a checkpoint, inside the export."""
+    chance = random.Random(seed)
+    lines, saving = chance.randint(1, 9), chance.randint(10, 18)
+
+    def has_lines(count: int) -> Callable[[], bool]:
+        return lambda: len(read_metrics(folder / "metrics.jsonl")) >= count
+
+    return [
+        (folder / "config.toml").exists,
+        (folder / "initial.partial").exists,
+        has_lines(lines),
+        lambda: (folder / "checkpoints" / f"step-{saving}.partial" / "model.safetensors.index.json").exists(),
+        has_lines(saving + 4),
+        lambda: (folder / "model.partial").exists() or (folder / "model").exists(),
+    ]
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
+    undisturbed: Summary, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    killed = 0
+    for moment in moments(folder, seed=5):
+        process = start("train", "--run", folder, "--resume", *overrides(*SLOW))
+        wait_for(process, moment)
+        process.send_signal(signal.SIGKILL)
+        killed += finish(process).code == -signal.SIGKILL
+    assert killed == 6
+    last = finish(start("train", "--run", folder, "--resume", *overrides(*SLOW)))
+    assert last.code == 0, last.err
+    summary = Summary.read(folder / "summary.json")
+    assert summary.weights_root == undisturbed.weights_root
+    assert summary.eval_perplexity == undisturbed.eval_perplexity
+    assert [line["step"] for line in read_metrics(folder / "metrics.jsonl")] == list(range(30))
+    assert not list(folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
+    number: signal.Signals, undisturbed: Summary, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    process = start("train", "--run", folder, *overrides(*SLOW))
+    wait_for(process, lambda: len(read_metrics(folder / "metrics.jsonl")) >= 3)
+    process.send_signal(number)
+    stopped = finish(process)
+    assert stopped.code == 130
+    assert "SW-I101: the run was stopped by a signal" in stopped.err
+    assert f"shieldwall train --run {folder} --resume" in stopped.err
+    assert not (folder / "summary.json").exists()
+    resumed = shieldwall("train", "--run", folder, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "resuming from step-" in resumed.err
+    assert Summary.read(folder / "summary.json").weights_root == undisturbed.weights_root
+
+
+def test_a_run_may_go_on_with_another_cut_than_it_was_saved_with(tmp_path: Path) -> None:
+    """Checkpoints keep tensors by name, so the measured cut may come out differently on resume."""
+    whole = train(Config.load(None, TINY), folder=tmp_path / "whole").summary
+    folder = tmp_path / "moved"
+    train(Config.load(None, [*TINY, "pipeline.cut=[1,1,1,1,1,1]"]), folder=folder)
+    text = (folder / "config.toml").read_text().replace("stages = 6", "stages = 3")
+    (folder / "config.toml").write_text(text[: text.index("cut = [")] + 'cut = "auto"\n' + text[text.index("]\n\n[optimizer]") + 2 :])
+    (folder / "summary.json").unlink()
+    (folder / "checkpoints" / "step-6").rename(folder / "checkpoints" / "step-6.partial")
+    assert train(folder=folder, resume=True).summary.weights_root == whole.weights_root
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = train(Config.load(None, TINY), folder=folder).summary
+    assert train(folder=folder, resume=True).summary == first
+
+
+def test_another_configuration_is_refused_on_resume(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(Config.load(None, TINY), folder=folder)
+    result = shieldwall("train", "--run", folder, "--resume", *overrides("optimizer.learning_rate=0.5"))
+    assert result.code == 2
+    assert "SW-R104: the run was started with another configuration" in result.err
+    assert "optimizer.learning_rate: the run has 0.0015, given was 0.5" in result.err
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(RunFolderError, match=r"SW-R102: there is no run in this folder"):
+        train(Config.load(None, TINY), folder=tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+    result = shieldwall("train", "--resume")
+    assert result.code == 2
+    assert "SW-R105: it is not said which run to resume" in result.err
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(Config.load(None, [*TINY, "run.steps=1"]), folder=folder)
+    (folder / "summary.json").unlink()
+    with RunFolder(folder).locked(), pytest.raises(RunFolderError, match=r"SW-R103: another process is training"):
+        train(folder=folder, resume=True)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("pattern", ["model-00003*", "optimizer-00003*"])
+@pytest.mark.parametrize(("damage", "code"), [(truncate, "SW-K102"), (flip, "SW-K106"), (Path.unlink, "SW-K10")])
+def test_a_damaged_checkpoint_is_refused_by_name(
+    damage: Callable[[Path], None], code: str, pattern: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(Config.load(None, TINY), folder=folder)
+    (folder / "summary.json").unlink()
+    damage(next((folder / "checkpoints" / "step-6").glob(pattern)))
+    with pytest.raises(CheckpointError, match=code) as caught:
+        train(folder=folder, resume=True)
+    assert "step-6" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(Config.load(None, TINY), folder=folder)
+    (folder / "summary.json").unlink()
+    (folder / "checkpoints" / "step-6" / "state.json").write_text(json.dumps({"progress": {}}))
+    with pytest.raises(CheckpointError, match=r"SW-K102: state.json of a checkpoint cannot be read"):
+        train(folder=folder, resume=True)
