@@ -135,9 +135,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Perplexity of a saved model, by transformers alone."""
+    from shieldwall.dashboard.progress import progress_bar
     from shieldwall.run.evaluate import evaluate as run_evaluate
 
-    found = run_evaluate(checkpoint, data, split=split, block_tokens=block_tokens, blocks=blocks)
+    with progress_bar(_errors(), "evaluating", quiet=as_json) as on_batch:
+        found = run_evaluate(checkpoint, data, split=split, block_tokens=block_tokens, blocks=blocks, on_batch=on_batch)
     if as_json:
         _print_json(asdict(found))
         return
@@ -177,7 +179,6 @@ def _errors() -> Console:
 
 def main() -> None:
     """Run a command; errors of ours become a message on standard error and the exit code that they carry."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()

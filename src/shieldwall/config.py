@@ -62,6 +62,9 @@ class PipelineSection(_Section):
 
     stages: int = Field(6, ge=1, description="parts of the model; the first and the last are the initiator's")
     workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each")
+    speeds: list[float] = Field(
+        [], description="relative speed of each host for the cut, the initiator first; left empty: all the same"
+    )
     micro_batches: int = Field(4, ge=1, description="micro-batches of a step")
     micro_batch_size: int = Field(2, ge=1, description="sequences in a micro-batch")
     batch_size: int | None = Field(
@@ -142,6 +145,7 @@ class Config(_Section):
     def _fields_fit_together(self) -> Self:
         _check_batch(self.pipeline)
         _check_workers(self.pipeline)
+        _check_speeds(self.pipeline)
         _check_tiny(self.model)
         return self
 
@@ -241,6 +245,19 @@ def _check_workers(pipeline: PipelineSection) -> None:
             expected=f"at most {middle}: {pipeline.stages} stages less the initiator's two",
             got=str(pipeline.workers),
             remedy=f"set pipeline.workers to {middle} or fewer, or leave it out",
+        )
+
+
+def _check_speeds(pipeline: PipelineSection) -> None:
+    hosts = 1 + (pipeline.workers or max(0, pipeline.stages - 2))
+    if pipeline.speeds and (len(pipeline.speeds) != hosts or min(pipeline.speeds) <= 0):
+        raise ConfigError(
+            "SW-C105",
+            "the speeds do not fit the hosts",
+            where="pipeline.speeds",
+            expected=f"{hosts} numbers above 0: the initiator's and one for each worker",
+            got=str(pipeline.speeds),
+            remedy="leave it out where all machines are alike",
         )
 
 

@@ -38,7 +38,9 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{name.name}" if node.module == "shieldwall" else str(node.module) for name in node.names]
+            names = [
+                f"{node.module}.{name.name}" if node.module == "shieldwall" else str(node.module) for name in node.names
+            ]
         else:
             continue
         rooms |= {name.split(".")[1] for name in names if name.startswith("shieldwall.")}

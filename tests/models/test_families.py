@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeModel
 from transformers import AutoModelForCausalLM
 
+from conftest import MakeModel
 from shieldwall.core.errors import ModelError
 from shieldwall.models.families import FAMILIES, find_family
 from shieldwall.models.skeleton import build_skeleton, parameter_shapes

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeModel
 from safetensors.torch import load_file, save_file
 
+from conftest import MakeModel
 from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.core.roots import weights_root
 from shieldwall.models.families import TinyShape

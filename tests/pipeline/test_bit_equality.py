@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MakeModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
 import shieldwall.lab.plain as plain
+from conftest import MakeModel
 from shieldwall.models.families import FAMILIES
 from shieldwall.pipeline.optimizer import OptimizerSettings
 
@@ -60,7 +60,9 @@ def test_eager_attention_keeps_the_bits(family: str, make_model: MakeModel) -> N
 def cases(draw: st.DrawFn) -> Case:
     layers = draw(st.integers(1, 6))
     stages = draw(st.integers(1, layers))
-    borders = sorted(draw(st.sets(st.integers(1, layers - 1), min_size=stages - 1, max_size=stages - 1)) if layers > 1 else [])
+    borders = sorted(
+        draw(st.sets(st.integers(1, layers - 1), min_size=stages - 1, max_size=stages - 1)) if layers > 1 else []
+    )
     edges = [0, *borders, layers]
     middle = max(0, stages - 2)
     return Case(
@@ -130,4 +132,10 @@ def test_the_plain_loop_imports_nothing_of_ours() -> None:
     tree = ast.parse(Path(plain.__file__).read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert {str(module).split(".")[0] for module in modules} <= {"__future__", "collections", "typing", "torch", "transformers"}
+    assert {str(module).split(".")[0] for module in modules} <= {
+        "__future__",
+        "collections",
+        "typing",
+        "torch",
+        "transformers",
+    }

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from conftest import MakeModel
 from oracle import Case, assert_bit_equal, train_pipeline
 from torch import Tensor
 
+from conftest import MakeModel
 from shieldwall.core.errors import TransportError
 from shieldwall.core.ids import Direction
 from shieldwall.core.messages import StageState

@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
-from conftest import MakeModel
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Case, train_pipeline
 from torch import Tensor
 
+from conftest import MakeModel
 from shieldwall.core.errors import NonFiniteError, TransportError
 from shieldwall.core.ids import Direction, Slot
 from shieldwall.core.messages import Stop, TensorFrame
@@ -44,12 +44,10 @@ class Breaks(Hook):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("direction", [Direction.FORWARD, Direction.BACKWARD])
-def test_the_first_stage_that_is_not_finite_is_named(
-    direction: Direction, value: float, make_model: MakeModel
-) -> None:
+def test_the_first_stage_that_is_not_finite_is_named(direction: Direction, value: float, make_model: MakeModel) -> None:
     hooks = {"worker-2": [Breaks(direction, 1, value)]}
     case = Case(family="gpt2", stages=4, micro_batches=3, steps=3, hooks_of=hooks)
-    with pytest.raises(NonFiniteError, match=rf"SW-N101: stage 2 made a \w+ that is not finite") as caught:
+    with pytest.raises(NonFiniteError, match=r"SW-N101: stage 2 made a \w+ that is not finite") as caught:
         train_pipeline(case, make_model("gpt2"))
     assert f"step 1, micro-batch 0, {direction}, stage 2, host worker-2" in str(caught.value)
     assert "step 1 changed no weight" in str(caught.value)
@@ -79,7 +77,9 @@ def test_clipping_has_the_bits_of_torch(norms: list[float], clip_norm: float) ->
     for parameter, size in zip(parameters, norms, strict=True):
         parameter.grad = torch.tensor([size, 0.5 * size, 0.0])
     names = [str(index) for index in range(len(norms))]
-    mine = {name: torch.linalg.vector_norm(p.grad) for name, p in zip(names, parameters, strict=True) if p.grad is not None}
+    mine = {
+        name: torch.linalg.vector_norm(p.grad) for name, p in zip(names, parameters, strict=True) if p.grad is not None
+    }
     norm = global_norm(dict(reversed(mine.items())), names)
     scaled = [p.grad * clip_coefficient(norm, clip_norm) for p in parameters if p.grad is not None]
     expected = torch.nn.utils.clip_grad_norm_(parameters, clip_norm, foreach=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from commands import TINY, finish, overrides, shieldwall, start
-from conftest import MakeModel
 
+from conftest import MakeModel
 from shieldwall import Config, Hook, InputError, NonFiniteError, PlanError, train
 from shieldwall.pipeline.hooks import Border
 from shieldwall.recovery.checkpoints import Checkpoints
@@ -150,7 +150,13 @@ def test_a_rate_that_explodes_ends_with_a_clear_error(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     """The operating system itself refuses writes past a limit, once the first checkpoint is whole."""
     folder = tmp_path / "run"
-    settings = ["run.steps=4", "checkpoint.every_steps=2", "model.width=64", "model.heads=4", "evaluation.every_steps=0"]
+    settings = [
+        "run.steps=4",
+        "checkpoint.every_steps=2",
+        "model.width=64",
+        "model.heads=4",
+        "evaluation.every_steps=0",
+    ]
     whole = train(Config.load(None, [*TINY, *settings]), folder=tmp_path / "whole").summary
     process = start("train", "--run", folder, *overrides("run.steps=4", *settings[1:]))
     try:

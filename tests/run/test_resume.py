@@ -50,9 +50,7 @@ def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
     ]
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
-    undisturbed: Summary, tmp_path: Path
-) -> None:
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(undisturbed: Summary, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     killed = 0
     for moment in moments(folder, seed=5):
@@ -95,7 +93,9 @@ def test_a_run_may_go_on_with_another_cut_than_it_was_saved_with(tmp_path: Path)
     folder = tmp_path / "moved"
     train(Config.load(None, [*TINY, "pipeline.cut=[1,1,1,1,1,1]"]), folder=folder)
     text = (folder / "config.toml").read_text().replace("stages = 6", "stages = 3")
-    (folder / "config.toml").write_text(text[: text.index("cut = [")] + 'cut = "auto"\n' + text[text.index("]\n\n[optimizer]") + 2 :])
+    (folder / "config.toml").write_text(
+        text[: text.index("cut = [")] + 'cut = "auto"\n' + text[text.index("]\n\n[optimizer]") + 2 :]
+    )
     (folder / "summary.json").unlink()
     (folder / "checkpoints" / "step-6").rename(folder / "checkpoints" / "step-6.partial")
     assert train(folder=folder, resume=True).summary.weights_root == whole.weights_root

@@ -125,7 +125,13 @@ def test_a_finished_model_is_trained_on_from_its_folder(finished: Path, tmp_path
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    settings = ["run.threads=1", "run.steps=60", "model.width=64", "evaluation.every_steps=0", "checkpoint.every_steps=0"]
+    settings = [
+        "run.threads=1",
+        "run.steps=60",
+        "model.width=64",
+        "evaluation.every_steps=0",
+        "checkpoint.every_steps=0",
+    ]
     train(Config.load(None, settings), folder=tmp_path / "run")
     losses = [line["loss"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert sum(losses[-5:]) / 5 < losses[0] - 1.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -104,6 +106,17 @@ def choose_view(console: Console, *, quiet: bool) -> ProgressView:
     if quiet:
         return SilentView()
     return LiveView(console) if console.is_terminal else LineView(console)
+
+
+@contextmanager
+def progress_bar(console: Console, title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that is counted; yields what to call with the amount done and the whole."""
+    bar = Progress(
+        TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, disable=quiet
+    )
+    with bar:
+        task = bar.add_task(title)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
 def describe_step(line: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from shieldwall.core.seeds import weights_seed
 from shieldwall.models.families import TinyShape, find_family
+from shieldwall.models.quiet import without_progress_bars
 
 
 def write_tiny(family_name: str, shape: TinyShape, seed: int, folder: Path) -> None:
@@ -23,4 +24,5 @@ def write_tiny(family_name: str, shape: TinyShape, seed: int, folder: Path) -> N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights_seed(seed))
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.save_pretrained(folder)
+    with without_progress_bars():
+        model.save_pretrained(folder)

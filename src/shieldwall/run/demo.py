@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shieldwall.config import Config
 from shieldwall.dashboard.progress import ProgressView
+from shieldwall.models.quiet import without_progress_bars
 from shieldwall.run.evaluate import evaluate
 from shieldwall.run.folder import RunFolder, read_metrics, unique_name
 from shieldwall.run.summary import Summary
@@ -57,7 +58,8 @@ def demo(folder: Path | None = None, view: ProgressView | None = None) -> DemoRe
 
 def _continue(folder: Path, prompt: str) -> str:
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
     encoded = tokenizer(prompt, return_tensors="pt")
     with torch.no_grad():
         tokens = model.generate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from shieldwall.data import (
     read_corpus,
 )
 from shieldwall.data.blocks import Blocks
+from shieldwall.models.quiet import without_progress_bars
 from shieldwall.models.source import open_source
 from shieldwall.run.folder import RunFolder
 
@@ -63,6 +65,7 @@ def evaluate(
     blocks: int | None = None,
     batch: int = 8,
     device: str = "auto",
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Perplexity of a saved model on a corpus.
 
@@ -74,6 +77,7 @@ def evaluate(
         blocks: use at most so many, 0 for all; as the model was trained.
         batch: blocks at once; decides memory, not the result.
         device: where to compute.
+        on_batch: called after each batch with the blocks done and all blocks.
 
     Raises:
         CheckpointError: SW-K107, no model there; SW-K102, a file is damaged.
@@ -90,7 +94,7 @@ def evaluate(
     )
     chosen_NT = _choose_blocks(folder, recipe, split)
     model = _load(folder, choose_device(device))
-    loss = _mean_loss(model, chosen_NT, batch)
+    loss = _mean_loss(model, chosen_NT, batch, on_batch or _say_nothing)
     return Evaluation(
         perplexity=math.exp(loss) if loss < 700 else math.inf,
         loss=loss,
@@ -172,7 +176,8 @@ def _load(folder: Path, device: torch.device) -> PreTrainedModel:
     for path in sorted(folder.glob("*.safetensors")):
         tensor_names(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        with without_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             "SW-K107",
@@ -187,11 +192,17 @@ def _load(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def _mean_loss(model: PreTrainedModel, chosen_NT: Tensor, batch: int) -> float:
-    total, targets = 0.0, 0
+def _mean_loss(model: PreTrainedModel, chosen_NT: Tensor, batch: int, on_batch: Callable[[int, int], None]) -> float:
+    total, targets, done = 0.0, 0, 0
     for tokens_BT in evaluation_batches(chosen_NT, batch):
         tokens_BT = tokens_BT.to(model.device)
         count = tokens_BT.numel() - tokens_BT.shape[0]
         total += float(model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss) * count
         targets += count
+        done += tokens_BT.shape[0]
+        on_batch(done, len(chosen_NT))
     return total / targets
+
+
+def _say_nothing(done: int, blocks: int) -> None:
+    """What is called after each batch where nobody wants to know."""

@@ -160,13 +160,12 @@ def find_device(config: Config) -> torch.device:
 def _hosts(config: Config) -> tuple[Host, ...]:
     """The initiator with both ends, and the workers with the middle stages in turn; all share this machine."""
     stages = config.pipeline.stages
-    ends = tuple(dict.fromkeys((0, stages - 1)))
     middle = range(1, stages - 1)
-    workers = [
-        Host(worker_name(index), tuple(middle[index :: config.workers]), processor=_THIS_MACHINE)
-        for index in range(config.workers)
-    ]
-    return (Host(INITIATOR, ends, processor=_THIS_MACHINE), *workers)
+    held = [tuple(dict.fromkeys((0, stages - 1)))]
+    held += [tuple(middle[index :: config.workers]) for index in range(config.workers)]
+    names = [INITIATOR, *(worker_name(index) for index in range(config.workers))]
+    speeds = config.pipeline.speeds or [1.0] * len(names)
+    return tuple(Host(name, mine, speed, _THIS_MACHINE) for name, mine, speed in zip(names, held, speeds, strict=True))
 
 
 def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
