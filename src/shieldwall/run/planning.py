@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from shieldwall.config import Config
-from shieldwall.core.arithmetic import choose_device, pin_arithmetic
+from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pin_arithmetic
 from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.cut import UnitSeconds, balance_cut
@@ -36,6 +36,7 @@ class RunPlan:
     """Peak need of each host."""
     attention: str
     device: torch.device
+    arithmetic: ArithmeticClass
 
     def evaluation(self, micro_batches: int) -> Plan:
         """The forward-only plan for that many micro-batches."""
@@ -65,6 +66,7 @@ class RunPlan:
             "memory_bytes": self.memory_bytes,
             "forward_seconds": list(self.costs.forward_s),
             "backward_seconds": list(self.costs.backward_s),
+            "arithmetic_class": {**asdict(self.arithmetic), "root": self.arithmetic.root()},
             "plan": plan.to_json(),
         }
 
@@ -135,7 +137,10 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     memory = {
         host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages) for host in hosts
     }
-    return RunPlan(plan, spans, seconds, memory, attention, device)
+    arithmetic = name_arithmetic(
+        device, threads=config.run.threads, attention=attention, dtype=config.model.dtype, optimizer=settings.name
+    )
+    return RunPlan(plan, spans, seconds, memory, attention, device, arithmetic)
 
 
 def find_device(config: Config) -> torch.device:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from shieldwall.config import Config
-from shieldwall.core.arithmetic import name_arithmetic, pin_arithmetic
+from shieldwall.core.arithmetic import pin_arithmetic
 from shieldwall.core.errors import InputError
 from shieldwall.core.files import whole_folder, write_whole
 from shieldwall.core.roots import weights_root
@@ -193,18 +193,11 @@ class _Chapters:
 def _announce(view: ProgressView, config: Config, run_plan: RunPlan, start: Checkpoint | None) -> None:
     numbers = run_plan.to_json()
     need = sum(run_plan.memory_bytes.values())
-    arithmetic = name_arithmetic(
-        run_plan.device,
-        threads=config.run.threads,
-        attention=run_plan.attention,
-        dtype=config.model.dtype,
-        optimizer=optimizer_settings(config).name,
-    )
     view.note(
         f"{config.model.name} in {run_plan.plan.stages} stages {numbers['cut']} on {len(run_plan.plan.hosts)} hosts,"
         f" {run_plan.plan.schedule}, about {numbers['step_seconds']:.2f} s a step, memory about {format_bytes(need)}"
     )
-    view.note(f"arithmetic class: {arithmetic}")
+    view.note(f"arithmetic class: {run_plan.arithmetic}")
     done = start.progress.step if start else 0
     if start:
         view.note(f"resuming from {start.folder.name}")
