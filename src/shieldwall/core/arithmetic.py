@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -63,13 +65,24 @@ def name_arithmetic(
     )
 
 
-def pin_arithmetic(device: torch.device, threads: int) -> None:
-    """Impose what a process can impose on its own arithmetic: threads, deterministic kernels, no TF32."""
+@contextmanager
+def pinned_arithmetic(device: torch.device, threads: int) -> Iterator[None]:
+    """While the block runs, impose what a process can impose on its own arithmetic.
+
+    That is the number of threads, and on CUDA deterministic kernels and no TF32. The threads and the state of torch's
+    generators are put back afterwards, so that a program that trains is not changed by it.
+    """
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(wish: str) -> torch.device:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from shieldwall.config import Config
-from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pin_arithmetic
+from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pinned_arithmetic
 from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.cut import UnitSeconds, balance_cut
@@ -200,5 +200,5 @@ def plan(config: Config | None = None) -> RunPlan:
         ConfigError, ModelError, PlanError: what was given cannot be used.
     """
     chosen = config or Config()
-    pin_arithmetic(find_device(chosen), chosen.run.threads)
-    return plan_run(chosen, configured_source(chosen))
+    with pinned_arithmetic(find_device(chosen), chosen.run.threads):
+        return plan_run(chosen, configured_source(chosen))

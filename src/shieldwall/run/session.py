@@ -1,0 +1,100 @@
+"""One deployment of a run: hand out the stages, train, write the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from shieldwall.config import Config
+from shieldwall.core.files import whole_folder
+from shieldwall.dashboard.progress import ProgressView
+from shieldwall.models.skeleton import build_skeleton
+from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.hooks import Hook
+from shieldwall.pipeline.host import HostSettings
+from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint, write_model
+from shieldwall.recovery.model_folder import copy_model
+from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.evaluate import write_recipe
+from shieldwall.run.folder import RunFolder
+from shieldwall.run.loop import BlockFeed, LoopResult, LoopTools, TrainingLoop
+from shieldwall.run.materials import Materials
+from shieldwall.run.planning import RunPlan, optimizer_settings
+from shieldwall.run.signals import stop_signals
+from shieldwall.run.states import owners, stage_states
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSession:
+    """Everything that the asynchronous part of a run works with."""
+
+    config: Config
+    folder: RunFolder
+    materials: Materials
+    run_plan: RunPlan
+    checkpoints: Checkpoints
+    start: Checkpoint | None
+    view: ProgressView
+    hooks_of: Mapping[str, Sequence[Hook]]
+
+    async def play(self) -> LoopResult:
+        """Deploy, hand out the stages, run the loop, export the model."""
+        config, run_plan, source = self.config, self.run_plan, self.materials.source
+        skeleton = build_skeleton(source.config, run_plan.attention, torch.float32)
+        stage_of = owners(skeleton, run_plan.spans)
+        settings = HostSettings(
+            config=source.config,
+            attention=run_plan.attention,
+            seed=config.run.seed,
+            device=run_plan.device,
+            optimizer=optimizer_settings(config),
+        )
+        feed = BlockFeed(self.materials.blocks, config)
+        deployment = deploy_in_process(
+            run_plan.plan,
+            settings,
+            feed,
+            run=config.run.name,
+            stage_of=stage_of,
+            clip_norm=config.optimizer.clip_norm,
+            hooks_of=self.hooks_of,
+        )
+        async with deployment as coordinator:
+            origin = self.start.folder if self.start else source.folder
+            for span, state in stage_states(skeleton, run_plan.spans, origin, self.start):
+                await coordinator.assign(run_plan.plan.host_of(span.index), span, state)
+            with stop_signals() as stop_wanted:
+                tools = LoopTools(
+                    config=config,
+                    folder=self.folder,
+                    run_plan=run_plan,
+                    feed=feed,
+                    coordinator=coordinator,
+                    checkpoints=self.checkpoints,
+                    write_assets=self._write_assets,
+                    view=self.view,
+                    stop_wanted=stop_wanted,
+                )
+                result = await TrainingLoop(tools, self.start.progress if self.start else Progress(step=0)).run()
+            return await self._export(coordinator, result)
+
+    async def _export(self, coordinator: Coordinator, result: LoopResult) -> LoopResult:
+        """Write `model/`: the last weights, or those of the best evaluation."""
+        best = result.progress.best_step
+        perplexity = result.progress.best_perplexity
+        wants_best = self.config.evaluation.export == "best" and best not in (None, result.progress.step)
+        with whole_folder(self.folder.model) as partial:
+            if wants_best and best is not None and perplexity is not None:
+                copy_model(read_checkpoint(self.checkpoints.path(best)).folder, partial)
+                return replace(result, perplexity=perplexity)
+            stages = self.run_plan.plan.stages
+            await write_model(partial, stages, coordinator.states(), self._write_assets, with_moments=False)
+        return result
+
+    def _write_assets(self, folder: Path) -> None:
+        self.materials.source.config.save_pretrained(folder)
+        self.materials.tokenizer.save_pretrained(folder)
+        write_recipe(folder, self.config.data)
