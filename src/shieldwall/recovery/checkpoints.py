@@ -87,7 +87,7 @@ class Checkpoints:
         states: AsyncIterator[tuple[int, StageState]],
         write_assets: Callable[[Path], None],
     ) -> Path:
-        """Write the state after `progress.step` steps; does nothing where that checkpoint exists.
+        """Write the state after `progress.step` steps, then remove what is older than the newest few.
 
         Args:
             progress: what to remember besides tensors.
@@ -97,15 +97,15 @@ class Checkpoints:
 
         Raises:
             StorageError: SW-S101; no trace of the new checkpoint is left, all older ones stand.
+            FileExistsError: that checkpoint is there already; a mistake of the caller.
         """
         target = self.path(progress.step)
-        if not target.exists():
-            with storing(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_folder(target) as partial:
-                await write_model(partial, stages, states, write_assets, with_moments=True)
-                state = {"progress": asdict(progress), "root": weights_root(partial)}
-                (partial / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
+        with storing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_folder(target) as partial:
+            await write_model(partial, stages, states, write_assets, with_moments=True)
+            state = {"progress": asdict(progress), "root": weights_root(partial)}
+            (partial / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
         self._prune(progress)
         return target
 

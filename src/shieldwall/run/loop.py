@@ -179,6 +179,8 @@ class TrainingLoop:
 
     async def _save(self) -> None:
         tools = self._tools
+        if tools.checkpoints.path(self._progress.step).exists():
+            return
         stages = tools.run_plan.plan.stages
         saved = await tools.checkpoints.save(self._timed(), stages, tools.coordinator.states(), tools.write_assets)
         tools.view.note(f"saved {saved.name}")
