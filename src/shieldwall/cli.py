@@ -56,18 +56,20 @@ def train(
     from shieldwall.config import Config
     from shieldwall.core.errors import RunFolderError
     from shieldwall.dashboard.progress import choose_view
+    from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.train import train as run_train
 
-    if resume and run is None and not (config or overrides):
+    keep_freed_memory()
+    given = Config.load(config, overrides or ()) if config or overrides or not resume else None
+    if resume and run is None and not (given and given.run.name):
         raise RunFolderError(
             "SW-R105",
             "it is not said which run to resume",
             where="--resume",
-            expected="--run DIR",
-            got="no --run",
+            expected="--run DIR, or a configuration with run.name",
+            got="neither",
             remedy="shieldwall train --run runs/NAME --resume",
         )
-    given = Config.load(config, overrides or ()) if config or overrides or not resume else None
     result = run_train(given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json))
     if as_json:
         _print_json(result.summary.model_dump())
@@ -131,7 +133,7 @@ def evaluate(
         typer.Option(help="The part that training leaves out, the part that it uses, or the whole text."),
     ] = "eval",
     block_tokens: Annotated[int | None, typer.Option(help="Tokens in a block; as trained if left out.", min=2)] = None,
-    blocks: Annotated[int | None, typer.Option(help="At most so many blocks, 0 for all; as trained.", min=0)] = None,
+    blocks: Annotated[int | None, typer.Option(help="At most so many blocks, 0 for all.", min=0)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Perplexity of a saved model, by transformers alone."""
@@ -151,9 +153,11 @@ def evaluate(
 def demo(run: RunDir = None) -> None:
     """Train the embedded default in six stages and look at the result with transformers alone."""
     from shieldwall.dashboard.progress import choose_view
+    from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.demo import demo as run_demo
     from shieldwall.run.demo import tell
 
+    keep_freed_memory()
     tell(run_demo(run, choose_view(_errors(), quiet=False)), _say)
 
 
@@ -186,6 +190,7 @@ def main() -> None:
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        typer.echo("stopped at once; what the last checkpoint holds is safe", err=True)
         sys.exit(130)
 
 

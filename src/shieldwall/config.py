@@ -147,6 +147,7 @@ class Config(_Section):
         _check_workers(self.pipeline)
         _check_speeds(self.pipeline)
         _check_tiny(self.model)
+        _check_export(self.evaluation)
         return self
 
     @classmethod
@@ -273,6 +274,18 @@ def _check_tiny(model: ModelSection) -> None:
         )
 
 
+def _check_export(evaluation: EvaluationSection) -> None:
+    if not evaluation.every_steps and (evaluation.export == "best" or evaluation.patience):
+        raise ConfigError(
+            "SW-C105",
+            "without evaluations there is no best one",
+            where="evaluation.every_steps",
+            expected='at least 1 with evaluation.export = "best" or evaluation.patience',
+            got="0",
+            remedy="set evaluation.every_steps, for example to 20",
+        )
+
+
 def _next_multiple(value: int, of: int) -> int:
     return (value // of + 1) * of
 
@@ -328,13 +341,13 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
         "SW-C102",
         f"{key or 'the configuration'} has a value that does not fit",
         where=f"{key} in {where}",
-        expected=_wanted(path, first["msg"]),
+        expected=_wanted(path, first["msg"], several=len(error.errors()) > 1),
         got=repr(first.get("input")),
         remedy="shieldwall config init prints every key with its default and meaning",
     )
 
 
-def _wanted(path: list[str], message: str) -> str:
+def _wanted(path: list[str], message: str, *, several: bool) -> str:
     if len(path) >= 2 and path[0] in Config.model_fields:
         section = Config.model_fields[path[0]].annotation
         field = section.model_fields.get(path[1]) if isinstance(section, type) else None
@@ -342,7 +355,7 @@ def _wanted(path: list[str], message: str) -> str:
             known = [repr(value) for value in get_args(field.annotation) if isinstance(value, str)]
             if known:
                 return f"one of {', '.join(known)}: {field.description}"
-            return f"{message[:1].lower()}{message[1:]}: {field.description}"
+            return str(field.description) if several else f"{message[:1].lower()}{message[1:]}: {field.description}"
     return message
 
 

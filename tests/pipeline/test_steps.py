@@ -47,10 +47,10 @@ class Breaks(Hook):
 def test_the_first_stage_that_is_not_finite_is_named(direction: Direction, value: float, make_model: MakeModel) -> None:
     hooks = {"worker-2": [Breaks(direction, 1, value)]}
     case = Case(family="gpt2", stages=4, micro_batches=3, steps=3, hooks_of=hooks)
-    with pytest.raises(NonFiniteError, match=r"SW-N101: stage 2 made a \w+ that is not finite") as caught:
+    with pytest.raises(NonFiniteError, match=r"SW-N101: stage 2 made an? \w+ that is not finite") as caught:
         train_pipeline(case, make_model("gpt2"))
     assert f"step 1, micro-batch 0, {direction}, stage 2, host worker-2" in str(caught.value)
-    assert "step 1 changed no weight" in str(caught.value)
+    assert "changed no weight" in str(caught.value)
 
 
 def test_overflowing_weight_gradients_name_their_stage(make_model: MakeModel) -> None:

@@ -124,6 +124,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     result = shieldwall("train", "--resume")
     assert result.code == 2
     assert "SW-R105: it is not said which run to resume" in result.err
+    absent = shieldwall("train", "--run", tmp_path / "typo", "--resume")
+    assert absent.code == 2
+    assert "SW-R102: there is no run in this folder" in absent.err
+    assert not (tmp_path / "typo").exists()
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
@@ -157,6 +161,17 @@ def test_a_damaged_checkpoint_is_refused_by_name(
         train(folder=folder, resume=True)
     assert "step-6" in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_changed_state_is_refused(tmp_path: Path) -> None:
+    """One step less than was saved would give other weights without anybody noticing."""
+    folder = tmp_path / "run"
+    train(Config.load(None, TINY), folder=folder)
+    (folder / "summary.json").unlink()
+    path = folder / "checkpoints" / "step-6" / "state.json"
+    path.write_text(path.read_text().replace('"step": 6', '"step": 5'))
+    with pytest.raises(CheckpointError, match=r"SW-K106: a checkpoint does not hold what was saved"):
+        train(folder=folder, resume=True)
 
 
 def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from shieldwall.core.errors import StorageError
 
 PARTIAL = ".partial"
@@ -23,13 +25,13 @@ def storing(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise StorageError(
             "SW-S101",
             f"could not write {target.name}",
             where=str(target),
             expected="room and the right to write there",
-            got=error.strerror or str(error),
+            got=getattr(error, "strerror", None) or str(error),
             state="what was being written is removed; whatever was there before stands",
             remedy="free some room (or the quota) on that disk, then run the same command with --resume",
         ) from error

@@ -1,8 +1,8 @@
 """Every random draw of a run is a published function of its seed and of what it is for.
 
-A draw is named by a purpose and integers. Its seed is the first eight bytes (big-endian, top bit cleared) of SHA-256
-over the UTF-8 text `shieldwall/1|PURPOSE|INTEGER|INTEGER|...`. Anyone who knows a run's seed can repeat each draw, so
-every copy of a stage, on any machine and in any attempt, draws the same dropout masks.
+A draw is named by a purpose and integers. Its seed is made of the first eight bytes of SHA-256 over the UTF-8 text
+`shieldwall/1|PURPOSE|INTEGER|INTEGER|...`, read as a big-endian integer and shifted right by one bit. Anyone who knows
+a run's seed can repeat each draw, so every copy of a stage, on any machine and in any attempt, draws the same masks.
 
 Units of a model are numbered for this: 0 is the embeddings, 1 to L are the layers, L + 1 is the head.
 """

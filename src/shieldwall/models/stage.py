@@ -104,7 +104,8 @@ class StageModel:
 
     def set_training(self, training: bool) -> None:
         """Switch dropout on or off."""
-        self._model.train(training)
+        if self._model.training is not training:
+            self._model.train(training)
 
     def forward(self, value: Tensor, seed_of_unit: SeedOfUnit) -> Tensor:
         """What the stage makes of one micro-batch.

@@ -40,6 +40,15 @@ class WeightFiles:
         """
         return {name: self._read_one(name, shape).to(dtype) for name, shape in shapes.items()}
 
+    def check(self) -> None:
+        """Open every file once, so that a damaged one is found before anything is built.
+
+        Raises:
+            CheckpointError: SW-K102.
+        """
+        for path in sorted(set(self._home.values())):
+            tensor_names(path)
+
     def _read_one(self, name: str, shape: tuple[int, ...]) -> Tensor:
         stored = name if name in self._home else name.removeprefix(self._base_prefix)
         if stored not in self._home:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from torch import Tensor
@@ -35,7 +36,7 @@ from shieldwall.core.messages import (
 )
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
-from shieldwall.schedule import Plan
+from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
 R = TypeVar("R", Assigned, Played, Prepared, Committed, Discarded, StateReport)
@@ -132,7 +133,7 @@ class Coordinator:
                 attempt=0,
                 step=step,
                 training=plan.training,
-                actions=tuple(str(action) for action in lane.actions),
+                actions=_write_actions(lane),
             )
             await self._endpoint.send(lane.host, order)
         return await self._gather(Played, len(plan.lanes), step=step)
@@ -169,12 +170,13 @@ class Coordinator:
                 waiting.discard(report.host)
         raise NonFiniteError(
             "SW-N101",
-            f"stage {cause.slot.stage} made a {cause.what} that is not finite",
+            f"stage {cause.slot.stage} made {cause.what} that is not finite",
             where=f"{cause.slot}, host {cause.host}",
             expected="finite numbers",
             got="NaN or infinity, first seen there",
-            state=f"step {step} changed no weight; the last checkpoint stands",
-            remedy="lower optimizer.learning_rate or set optimizer.clip_norm, then run again from the checkpoint",
+            state="what was being computed changed no weight; the last checkpoint stands",
+            remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
+            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N",
         )
 
     def _explain_norm(self, plan: Plan, step: int, norms: Mapping[str, Tensor]) -> NonFinite:
@@ -190,7 +192,13 @@ class Coordinator:
             direction=Direction.BACKWARD,
             stage=stage,
         )
-        return NonFinite(host=self._hosts[stage], slot=slot, what="weight gradient")
+        return NonFinite(host=self._hosts[stage], slot=slot, what="a weight gradient")
+
+
+@lru_cache(maxsize=64)
+def _write_actions(lane: Lane) -> tuple[str, ...]:
+    """A lane's actions in their text form; the same lane is played with every step."""
+    return tuple(str(action) for action in lane.actions)
 
 
 K = TypeVar("K")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -68,8 +70,8 @@ class LanePlayer:
         self._compute = compute
         self._hooks = hooks
         self._feed = feed
-        self._actions = [Action.parse(text) for text in play.actions]
-        self._uses = Counter(key for action in self._actions for key in _reads(action))
+        self._actions, uses = _read_actions(play.actions)
+        self._uses = uses.copy()
         self._tensors: dict[_Key, Tensor] = {}
         self.losses: dict[int, Tensor] = {}
 
@@ -118,14 +120,14 @@ class LanePlayer:
         output = await self._compute.run(action, lambda: stage.forward(step, micro_batch, value, training=training))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
-        _require_finite(output, border.slot, "activation")
+        _require_finite(output, border.slot, "an activation")
         self._tensors[key] = output
 
     def _forward_to_loss(self, stage: HostedStage, micro_batch: int, value: Tensor, slot: Slot) -> None:
         training = self._play.training
         logits_BTV = stage.forward(self._play.step, micro_batch, value, training=training)
         loss = stage.loss(micro_batch, logits_BTV, self._batch(micro_batch), training=training)
-        _require_finite(loss, slot, "loss")
+        _require_finite(loss, slot, "a loss")
         self.losses[micro_batch] = loss
 
     async def _backward(self, action: Action) -> None:
@@ -142,7 +144,7 @@ class LanePlayer:
             return
         for hook in self._hooks:
             sent_back = await hook.after_backward(border, sent_back)
-        _require_finite(sent_back, border.slot, "gradient")
+        _require_finite(sent_back, border.slot, "a gradient")
         self._tensors[key] = sent_back
 
     def _use(self, key: _Key) -> Tensor:
@@ -173,6 +175,13 @@ class LanePlayer:
         )
 
 
+@lru_cache(maxsize=64)
+def _read_actions(texts: tuple[str, ...]) -> tuple[tuple[Action, ...], Counter[_Key]]:
+    """The actions of a lane, and how often each tensor is used; the same lane comes again with every step."""
+    actions = tuple(Action.parse(text) for text in texts)
+    return actions, Counter(key for action in actions for key in _reads(action))
+
+
 def _made_by(action: Action) -> _Key:
     """The tensor that a send or receive moves."""
     backward = action.kind in (Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT)
@@ -189,6 +198,8 @@ def _reads(action: Action) -> Iterable[_Key]:
 
 
 def _require_finite(tensor: Tensor, slot: Slot, what: str) -> None:
-    low, high = torch.aminmax(tensor)
-    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+    """A sum is the cheapest look at every value: any NaN or infinity shows in it. Finite values may overflow it too,
+    so a sum that is not finite is only a reason to look closer.
+    """
+    if not math.isfinite(tensor.sum().item()) and not bool(torch.isfinite(tensor).all()):
         raise NonFiniteFound(slot, what)

@@ -10,6 +10,7 @@ another cut than it was saved with.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -104,7 +105,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         with whole_folder(target) as partial:
             await write_model(partial, stages, states, write_assets, with_moments=True)
-            state = {"progress": asdict(progress), "root": weights_root(partial)}
+            state = {"progress": asdict(progress), "root": _root(progress, weights_root(partial))}
             (partial / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
         self._prune(progress)
         return target
@@ -167,7 +168,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: SW-K101, SW-K102, files missing or cut short; SW-K106, tensors or state were changed.
     """
     stored = _read_state(folder)
-    found = weights_root(folder)
+    progress = Progress(**stored["progress"])
+    found = _root(progress, weights_root(folder))
     if found != stored["root"]:
         raise CheckpointError(
             "SW-K106",
@@ -177,7 +179,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             got=f"root {found}",
             remedy=f"remove {folder.name} and resume from the checkpoint before it",
         )
-    return Checkpoint(folder, Progress(**stored["progress"]))
+    return Checkpoint(folder, progress)
+
+
+def _root(progress: Progress, tensors_root: str) -> str:
+    """Hash over what a checkpoint remembers besides tensors, and over all its tensors."""
+    text = json.dumps([asdict(progress), tensors_root], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from shieldwall.core.errors import NonFiniteError
 from shieldwall.core.files import storing
 from shieldwall.core.messages import StageState
 
@@ -39,7 +40,9 @@ class ModelFolderWriter:
 
         Raises:
             StorageError: SW-S101.
+            NonFiniteError: SW-N102; a weight is NaN or infinite, and such a state is never saved.
         """
+        _require_finite(stage, state)
         shard = f"{stage + 1:05d}-of-{self._stages:05d}.safetensors"
         if state.parameters:
             name = f"model-{shard}"
@@ -68,10 +71,22 @@ class ModelFolderWriter:
         path = self._folder / name
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         with storing(path):
-            try:
-                save_file(plain, path, metadata={"format": "pt"})
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+            save_file(plain, path, metadata={"format": "pt"})
+
+
+def _require_finite(stage: int, state: StageState) -> None:
+    broken = [name for name, tensor in state.parameters.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise NonFiniteError(
+            "SW-N102",
+            f"stage {stage} holds weights that are not finite",
+            where=f"stage {stage}, {broken[0]}",
+            expected="finite numbers",
+            got=f"NaN or infinity in {len(broken)} of {len(state.parameters)} tensors",
+            state="these weights were not saved; the last checkpoint stands",
+            remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
+            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N",
+        )
 
 
 def split_moment(stored: str) -> tuple[str, str]:

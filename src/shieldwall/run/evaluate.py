@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from shieldwall.config import DataSection
 from shieldwall.core.arithmetic import choose_device
 from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError
-from shieldwall.core.roots import tensor_names
 from shieldwall.data import (
     check_vocabulary,
     cut_blocks,
@@ -29,6 +28,7 @@ from shieldwall.data import (
 from shieldwall.data.blocks import Blocks
 from shieldwall.models.quiet import without_progress_bars
 from shieldwall.models.source import open_source
+from shieldwall.models.weights import WeightFiles
 from shieldwall.run.folder import RunFolder
 
 RECIPE_FILE = "shieldwall.json"
@@ -74,7 +74,7 @@ def evaluate(
         data: a corpus as in `data.corpus`; the one that the model was trained on if not given.
         split: the part that training leaves out, the part that it uses, or the whole text.
         block_tokens: tokens in a block; as the model was trained, else 128.
-        blocks: use at most so many, 0 for all; as the model was trained.
+        blocks: use at most so many, 0 for all; as trained for the split `eval`, all for the others.
         batch: blocks at once; decides memory, not the result.
         device: where to compute.
         on_batch: called after each batch with the blocks done and all blocks.
@@ -85,11 +85,12 @@ def evaluate(
     """
     folder = _model_folder(checkpoint)
     recipe = _read_recipe(folder)
+    usual = recipe.eval_blocks if split == "eval" else 0
     recipe = recipe.model_copy(
         update={
             "corpus": data or recipe.corpus,
             "block_tokens": block_tokens or recipe.block_tokens,
-            "eval_blocks": recipe.eval_blocks if blocks is None else blocks,
+            "eval_blocks": usual if blocks is None else blocks,
         }
     )
     chosen_NT = _choose_blocks(folder, recipe, split)
@@ -173,11 +174,12 @@ def _choose_blocks(folder: Path, recipe: DataSection, split: Split) -> Tensor:
 
 
 def _load(folder: Path, device: torch.device) -> PreTrainedModel:
-    for path in sorted(folder.glob("*.safetensors")):
-        tensor_names(path)
+    WeightFiles(folder, "").check()
     try:
         with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             "SW-K107",

@@ -128,19 +128,19 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
     Raises:
         RunFolderError: SW-R102; the folder holds something else than a run. SW-R104; the configurations differ.
     """
-    if not folder.path.exists():
-        create(config, folder)
-        return config
     if not folder.config.exists():
-        if any(path.name != "run.lock" and not path.name.endswith(".partial") for path in folder.path.iterdir()):
+        if not as_given or _holds_something_else(folder):
+            names = sorted(path.name for path in folder.path.iterdir()) if folder.path.exists() else []
             raise RunFolderError(
                 "SW-R102",
                 "there is no run in this folder",
                 where=str(folder.path),
                 expected="config.toml, which every run writes first",
-                got=", ".join(sorted(path.name for path in folder.path.iterdir())[:6]),
-                remedy="give the folder of a run with --run DIR",
+                got=", ".join(names[:6]) or ("an empty folder" if folder.path.exists() else "no such folder"),
+                remedy="give the folder of a run with --run DIR; to start one, give its configuration",
             )
+        with storing(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
         write_whole(folder.config, config.to_toml().encode())
         return config
     stored = Config.load(folder.config)
@@ -154,6 +154,13 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
             remedy="resume without a configuration and without --set, or start a new run",
         )
     return stored
+
+
+def _holds_something_else(folder: RunFolder) -> bool:
+    """Whether there is more than a run leaves that is killed before it wrote its configuration."""
+    if not folder.path.exists():
+        return False
+    return any(path.name != "run.lock" and not path.name.endswith(".partial") for path in folder.path.iterdir())
 
 
 def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:

@@ -78,13 +78,14 @@ class TrainingLoop:
     Args:
         tools: what it works with.
         progress: where it starts.
+        started: `time.perf_counter()` at the start of this process's part of the run.
     """
 
-    def __init__(self, tools: LoopTools, progress: Progress) -> None:
+    def __init__(self, tools: LoopTools, progress: Progress, started: float) -> None:
         self._tools = tools
         self._progress = progress
         self._seconds_before = progress.seconds
-        self._started = time.perf_counter()
+        self._started = started
         self._evaluation_plan: Plan = tools.run_plan.evaluation(len(tools.feed.evaluation_batches))
         optimizer, run = tools.config.optimizer, tools.config.run
         self._learning_rate = LearningRate(
@@ -119,10 +120,12 @@ class TrainingLoop:
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
-        perplexity = await self._evaluate_if_due()
-        if perplexity is not None:
-            line["eval_perplexity"] = perplexity
-        append_metrics(tools.folder.metrics, line)
+        try:
+            perplexity = await self._evaluate_if_due()
+            if perplexity is not None:
+                line["eval_perplexity"] = perplexity
+        finally:
+            append_metrics(tools.folder.metrics, line)
         tools.view.step(line)
         if self._save_due():
             await self._save()

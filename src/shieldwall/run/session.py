@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,10 @@ from shieldwall.run.folder import RunFolder
 from shieldwall.run.loop import BlockFeed, LoopResult, LoopTools, TrainingLoop
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings
-from shieldwall.run.signals import stop_signals
 from shieldwall.run.states import owners, stage_states
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSession:
     """Everything that the asynchronous part of a run works with."""
 
@@ -39,6 +38,9 @@ class TrainingSession:
     start: Checkpoint | None
     view: ProgressView
     hooks_of: Mapping[str, Sequence[Hook]]
+    stop_wanted: Callable[[], bool]
+    started: float
+    """`time.perf_counter()` at the start of this process's part of the run."""
 
     async def play(self) -> LoopResult:
         """Deploy, hand out the stages, run the loop, export the model."""
@@ -66,19 +68,19 @@ class TrainingSession:
             origin = self.start.folder if self.start else source.folder
             for span, state in stage_states(skeleton, run_plan.spans, origin, self.start):
                 await coordinator.assign(run_plan.plan.host_of(span.index), span, state)
-            with stop_signals() as stop_wanted:
-                tools = LoopTools(
-                    config=config,
-                    folder=self.folder,
-                    run_plan=run_plan,
-                    feed=feed,
-                    coordinator=coordinator,
-                    checkpoints=self.checkpoints,
-                    write_assets=self._write_assets,
-                    view=self.view,
-                    stop_wanted=stop_wanted,
-                )
-                result = await TrainingLoop(tools, self.start.progress if self.start else Progress(step=0)).run()
+            tools = LoopTools(
+                config=config,
+                folder=self.folder,
+                run_plan=run_plan,
+                feed=feed,
+                coordinator=coordinator,
+                checkpoints=self.checkpoints,
+                write_assets=self._write_assets,
+                view=self.view,
+                stop_wanted=self.stop_wanted,
+            )
+            progress = self.start.progress if self.start else Progress(step=0)
+            result = await TrainingLoop(tools, progress, self.started).run()
             return await self._export(coordinator, result)
 
     async def _export(self, coordinator: Coordinator, result: LoopResult) -> LoopResult:

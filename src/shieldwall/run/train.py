@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from shieldwall.run.materials import gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import RunPlan, find_device, plan_run
 from shieldwall.run.session import TrainingSession
+from shieldwall.run.signals import stop_signals
 from shieldwall.run.summary import Summary
 
 
@@ -88,8 +90,9 @@ def train(
 def _train_locked(
     config: Config, folder: RunFolder, view: ProgressView, hooks_of: Mapping[str, Sequence[Hook]]
 ) -> TrainResult:
+    started = time.perf_counter()
     remove_stale(folder)
-    with pinned_arithmetic(find_device(config), config.run.threads):
+    with pinned_arithmetic(find_device(config), config.run.threads), stop_signals() as stop_wanted:
         materials = gather_materials(config, folder.initial)
         run_plan = plan_run(config, materials.source)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
@@ -98,12 +101,24 @@ def _train_locked(
         start = checkpoints.latest()
         keep_metrics_before(folder.metrics, start.progress.step if start else 0)
         _announce(view, config, run_plan, start)
-        session = TrainingSession(config, folder, materials, run_plan, checkpoints, start, view, hooks_of)
+        session = TrainingSession(
+            config=config,
+            folder=folder,
+            materials=materials,
+            run_plan=run_plan,
+            checkpoints=checkpoints,
+            start=start,
+            view=view,
+            hooks_of=hooks_of,
+            stop_wanted=stop_wanted,
+            started=started,
+        )
         try:
             result = asyncio.run(session.play())
         finally:
             view.stop()
-    summary = _summarise(config, folder, result)
+    before = start.progress.seconds if start else 0.0
+    summary = _summarise(config, folder, result, before + time.perf_counter() - started)
     summary.write(folder.summary)
     return TrainResult(folder.path, summary)
 
@@ -122,7 +137,7 @@ def _announce(view: ProgressView, config: Config, run_plan: RunPlan, start: Chec
     view.start(done, config.run.steps)
 
 
-def _summarise(config: Config, folder: RunFolder, result: LoopResult) -> Summary:
+def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_seconds: float) -> Summary:
     lines = read_metrics(folder.metrics)
     seconds = sum(line["seconds"] for line in lines)
     return Summary(
@@ -130,7 +145,7 @@ def _summarise(config: Config, folder: RunFolder, result: LoopResult) -> Summary
         train_loss=lines[-1]["loss"],
         eval_perplexity=result.perplexity,
         tokens_per_second=config.step_tokens * len(lines) / seconds,
-        wall_seconds=result.progress.seconds,
+        wall_seconds=wall_seconds,
         weights_root=weights_root(folder.model),
         attacks_fired=None,
         alerts=0,
