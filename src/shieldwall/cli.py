@@ -91,7 +91,8 @@ def plan(
 ) -> None:
     """Show what a step is going to do: its grid, predicted time, bubble and memory. Trains nothing.
 
-    Costs are measured on this machine with one layer of each kind.
+    Costs are measured on this machine with one layer of each kind. The grid and the picture show the hosts on machines
+    of their own; in one process they take turns.
     """
     from shieldwall.config import Config
     from shieldwall.run.memory import format_bytes
@@ -101,11 +102,12 @@ def plan(
     found = make_run_plan(Config.load(config, overrides or ()))
     numbers = found.to_json()
     if png is not None:
-        draw_plan(found.plan, found.costs, png)
+        draw_plan(found.spread(), found.costs, png)
     if as_json:
         _print_json(numbers)
         return
-    _say(render_grid(found.plan))
+    _say("each host on a machine of its own, in equal slots:")
+    _say(render_grid(found.spread()))
     _say("")
     _say(f"cut                 {numbers['cut']} layers")
     _say(f"bubble              {numbers['bubble']:.4f} in equal slots, a host for each stage")

@@ -43,13 +43,16 @@ class RunPlan:
         plan = self.plan
         return make_plan(plan.schedule, plan.stages, micro_batches, plan.hosts, self.costs, training=False)
 
+    def spread(self) -> Plan:
+        """The plan for the same hosts if each had a machine of its own like this one."""
+        plan = self.plan
+        hosts = tuple(Host(host.name, host.stages, host.speed) for host in plan.hosts)
+        return make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs)
+
     def to_json(self) -> dict[str, Any]:
         """Everything that `shieldwall plan --json` prints."""
         plan = self.plan
-        here = simulate(plan, self.costs)
-        spread_hosts = tuple(Host(host.name, host.stages, host.speed) for host in plan.hosts)
-        spread_plan = make_plan(plan.schedule, plan.stages, plan.micro_batches, spread_hosts, self.costs)
-        spread = simulate(spread_plan, self.costs)
+        here, spread = simulate(plan, self.costs), simulate(self.spread(), self.costs)
         busy_s = sum(done.end_s - done.start_s for done in here.work)
         processors = len({host.processor or host.name for host in plan.hosts})
         return {
