@@ -158,10 +158,14 @@ class HostedStage:
             if parameter.grad is not None
         }
 
+    def forget_gradients(self) -> None:
+        """Drop the summed gradients."""
+        for parameter in self.model.parameters.values():
+            parameter.grad = None
+
     def forget_step(self) -> None:
         """Drop graphs and gradients of the step in work."""
         self._open.clear()
-        for parameter in self.model.parameters.values():
-            parameter.grad = None
+        self.forget_gradients()
         if self.tied:
             self.tied.forget()

@@ -47,8 +47,13 @@ class StageUpdate:
         return gradients
 
     def prepare(self, gradients: Mapping[str, Tensor], learning_rate: float) -> StageState:
-        """Build the new state beside the old one, which stays in force."""
+        """Build the new state beside the old one, which stays in force; the gradients are used up.
+
+        Letting them go here and not at the commit keeps the peak down: stages are prepared one after the other, and
+        only the last one's gradients are still there when all of the new state is.
+        """
         self.prepared = build_next_state(self.committed, gradients, self._settings, learning_rate)
+        self._stage.forget_gradients()
         return self.prepared
 
     def commit(self, state: StageState) -> None:
