@@ -1,0 +1,123 @@
+"""`python -m shieldwall.lab.bench --out docs/results`: throughput, memory and pacing of the pipeline, measured here.
+
+For each of them it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
+that was missed is a result; a receipt that does not hold means that the numbers mean nothing, and ends with code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import transformers
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from shieldwall.core.arithmetic import pinned_arithmetic
+from shieldwall.lab.memory import MemoryCase, measure_memory
+from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
+from shieldwall.lab.progress import BarTicker, Ticker
+from shieldwall.lab.record import Origin, Report
+from shieldwall.lab.subject import Size
+from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
+
+
+class Scale(StrEnum):
+    """How large everything is."""
+
+    TINY = "tiny"
+    """To see that the benchmarks work; the numbers say nothing."""
+    SMALL = "small"
+    """What the results are made with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What a scale stands for."""
+
+    throughput: Size
+    steps: int
+    """Steps of one way in one repeat."""
+    memory: tuple[MemoryCase, ...]
+    pacing: tuple[PacedCase, ...]
+
+
+_TINY = Size(width=32, heads=2, vocabulary=64, block_tokens=16)
+_BALANCED = MemoryCase(
+    name="balanced",
+    about="Activations and weights both matter",
+    size=Size(width=512, heads=8),
+    has_goal=True,
+)
+_WEIGHTS = MemoryCase(
+    name="weights",
+    about="Weights matter most: the price of building the new state beside the old",
+    size=Size(width=512, heads=8, block_tokens=32, micro_batch_size=1),
+    has_goal=False,
+)
+SCALES: Mapping[Scale, Sizes] = {
+    Scale.TINY: Sizes(
+        throughput=_TINY,
+        steps=1,
+        memory=(MemoryCase(name="tiny", about="Libraries matter alone", size=_TINY, has_goal=True),),
+        pacing=paced_cases()[:1],
+    ),
+    Scale.SMALL: Sizes(throughput=Size(), steps=3, memory=(_BALANCED, _WEIGHTS), pacing=paced_cases()),
+}
+
+
+def run_benchmarks(
+    sizes: Sizes, origin: Origin, *, repeats: int, ticker: Ticker, done: Callable[[Report], None]
+) -> None:
+    """Run all benchmarks and hand over each report as soon as it is there.
+
+    Memory and pacing are repeated less often than throughput: they spread less.
+    """
+    fewer = max(1, min(3, repeats))
+    throughput = ThroughputSettings(size=sizes.throughput, repeats=repeats, steps=sizes.steps, seed=origin.seed)
+    done(asyncio.run(measure_throughput(throughput, ticker)))
+    done(measure_memory(sizes.memory, repeats=fewer, seed=origin.seed, ticker=ticker))
+    done(asyncio.run(measure_pacing(sizes.pacing, repeats=fewer, seed=origin.seed, ticker=ticker)))
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; made if it is not there.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of the throughput benchmark.")] = 7,
+    scale: Annotated[Scale, typer.Option(help="How large everything is; tiny only shows that it works.")] = Scale.SMALL,
+    seed: Annotated[int, typer.Option(help="Of weights, tokens and orders.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Torch's threads.")] = 2,
+) -> None:
+    """Measure throughput, memory and pacing on this machine; takes some minutes."""
+    command = " ".join(["python -m shieldwall.lab.bench", *sys.argv[1:]])
+    origin = Origin(command=command, seed=seed, threads=threads)
+    console = Console(stderr=True)
+    reports: list[Report] = []
+
+    def keep(report: Report) -> None:
+        report.write(out, origin)
+        reports.append(report)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
+        run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+    for report in reports:
+        print("\n".join(report.verdicts()))
+    if not all(report.sound for report in reports):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
