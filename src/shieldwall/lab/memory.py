@@ -142,7 +142,7 @@ def _report(cases: Sequence[MemoryCase], found: Mapping[str, _Found], repeats: i
 _NOTES = (
     "Each number is the most memory ever resident (`VmHWM`) in a process of its own that loads the model from a"
     f" folder, trains {STEPS} steps and ends.",
-    f"The processes compute with {_THREADS} thread each, {_AT_A_TIME} of them at a time: a peak is not a matter of speed.",
+    f"The processes compute with {_THREADS} thread each, {_AT_A_TIME} of them at a time: a peak knows no speed.",
     "Ratios that count have nothing subtracted; those above the libraries have the median of a process that only"
     " imported torch and transformers taken off both sides.",
     "The pipeline keeps the graphs of all micro-batches as `plain, all forwards first` does, and in the"
