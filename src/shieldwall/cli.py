@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from shieldwall.core.errors import ShieldwallError
+from shieldwall.core.errors import ConfigError, ShieldwallError
 
 app = typer.Typer(
     name="shieldwall",
@@ -75,10 +75,9 @@ def train(
         _print_json(result.summary.model_dump())
         return
     summary = result.summary
-    _say(f"trained {summary.steps} steps: loss {summary.train_loss:.3f}, perplexity {summary.eval_perplexity:.2f},")
-    _say(
-        f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s, root {summary.weights_root[:16]}..."
-    )
+    _say(f"trained {summary.steps} steps: loss {summary.train_loss:.3f}, perplexity {summary.eval_perplexity:.2f}")
+    _say(f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s in all")
+    _say(f"weights root {summary.weights_root}")
     _say(f"model: {result.folder / 'model'}")
 
 
@@ -99,6 +98,14 @@ def plan(
     from shieldwall.run.planning import plan as make_run_plan
     from shieldwall.schedule import draw_plan, render_grid
 
+    if png is not None and (png.suffix != ".png" or not png.parent.is_dir()):
+        raise ConfigError(
+            "SW-C108",
+            "the picture cannot be written there",
+            where="--png",
+            expected="a file ending in .png in a folder that exists",
+            got=str(png),
+        )
     found = make_run_plan(Config.load(config, overrides or ()))
     numbers = found.to_json()
     if png is not None:
@@ -176,7 +183,7 @@ def _say(text: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def _errors() -> Console:
@@ -191,9 +198,6 @@ def main() -> None:
     except ShieldwallError as error:
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped at once; what the last checkpoint holds is safe", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

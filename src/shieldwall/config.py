@@ -28,8 +28,8 @@ class RunSection(_Section):
 
     seed: int = Field(0, ge=0, description="decides the first weights of tiny: models, the order of data, and dropout")
     steps: int = Field(60, ge=1, description="optimizer updates")
-    name: str = Field("", pattern=r"^[A-Za-z0-9._-]*$", description='folder under runs/; "" makes a unique one')
-    threads: int = Field(2, ge=1, description="threads inside one operation; part of the arithmetic class")
+    name: str = Field("", pattern=r"^[^/]*$", description='folder under runs/; "" makes a unique one')
+    threads: int = Field(2, ge=1, le=1024, description="threads inside one operation; part of the arithmetic class")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
 
 
@@ -37,8 +37,8 @@ class ModelSection(_Section):
     """Which model, and for tiny: models its size."""
 
     name: str = Field("tiny:gpt2", min_length=1, description="tiny:FAMILY, a local folder, or a name on the hub")
-    layers: int = Field(6, ge=1, description="tiny: layers")
-    width: int = Field(128, ge=2, description="tiny: width of the hidden state")
+    layers: int = Field(6, ge=1, le=1024, description="tiny: layers")
+    width: int = Field(128, ge=2, le=65536, description="tiny: width of the hidden state")
     heads: int = Field(4, ge=1, description="tiny: attention heads; must divide the width")
     dtype: Literal["float32"] = Field("float32", description="type of weights and arithmetic")
     dropout: float | None = Field(
@@ -51,24 +51,27 @@ class DataSection(_Section):
     """Which text, and how it becomes blocks."""
 
     corpus: str = Field("pydoc", min_length=1, description="pydoc, stdlib, text:PATH or jsonl:PATH:FIELD")
-    block_tokens: int = Field(128, ge=2, description="tokens in a sequence; at most the model's positions")
+    block_tokens: int = Field(128, ge=2, le=1_048_576, description="tokens in a block; at most the model's positions")
     eval_fraction: float = Field(0.1, gt=0.0, le=0.5, description="share of the text, at its end, kept for evaluation")
     eval_blocks: int = Field(64, ge=0, description="evaluation blocks that are used, from the first; 0: all")
-    vocabulary: int = Field(4096, ge=257, description="tiny: size of the tokenizer that is trained on the corpus")
+    vocabulary: int = Field(4096, ge=257, le=1_000_000, description="tiny: size of the tokenizer trained on the corpus")
 
 
 class PipelineSection(_Section):
     """How the model is cut and in which order its parts work."""
 
-    stages: int = Field(6, ge=1, description="parts of the model; the first and the last are the initiator's")
+    stages: int = Field(6, ge=1, le=1024, description="parts of the model; the first and the last are the initiator's")
     workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each")
     speeds: list[float] = Field(
         [], description="relative speed of each host for the cut, the initiator first; left empty: all the same"
     )
-    micro_batches: int = Field(4, ge=1, description="micro-batches of a step")
-    micro_batch_size: int = Field(2, ge=1, description="sequences in a micro-batch")
+    micro_batches: int = Field(4, ge=1, le=65536, description="micro-batches of a step")
+    micro_batch_size: int = Field(2, ge=1, le=65536, description="sequences in a micro-batch")
     batch_size: int | None = Field(
-        None, ge=1, description="sequences in a step, instead of micro_batch_size; micro_batches must divide it"
+        None,
+        ge=1,
+        le=2**32,
+        description="sequences in a step, instead of micro_batch_size",
     )
     schedule: str = Field("gpipe", description='"gpipe" or "1f1b"')
     topology: Literal["chain"] = Field("chain", description="who talks to whom: workers to each other")
@@ -167,7 +170,7 @@ class Config(_Section):
     def parse(cls, values: Mapping[str, Any], where: str) -> Config:
         """The configuration in nested plain data; `where` names its origin in errors. Raises as `load` does."""
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(values)
         except ValidationError as error:
             raise _explain(error, where) from None
 
@@ -333,7 +336,7 @@ def _read_value(raw: str) -> Any:
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part in Config.model_fields or not str(part).startswith("literal[")]
+    path = [str(part) for part in first["loc"][:2]]
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, where)
     key = ".".join(path[:2])

@@ -15,6 +15,7 @@ from conftest import MakeModel
 from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.core.roots import weights_root
 from shieldwall.models.families import TinyShape
+from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import find_folder, open_source
 from shieldwall.models.tiny import write_tiny
 from shieldwall.models.weights import WeightFiles
@@ -51,8 +52,35 @@ def test_shards_are_found_by_the_index(make_model: MakeModel, tmp_path: Path) ->
         WeightFiles(tmp_path, "transformer")
 
 
+def test_the_single_file_goes_before_a_leftover_index(make_model: MakeModel, tmp_path: Path) -> None:
+    """As in transformers: otherwise training would start from other weights than everybody loads."""
+    from transformers import AutoModelForCausalLM
+
+    old = AutoModelForCausalLM.from_pretrained(make_model("gpt2"))
+    old.save_pretrained(tmp_path, max_shard_size="60KB")
+    fresh = {name: tensor + 1 for name, tensor in load_file(make_model("gpt2") / "model.safetensors").items()}
+    save_file(fresh, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file({NAME: torch.zeros(32)}, tmp_path / "model_old.safetensors")
+    read = WeightFiles(tmp_path, "transformer").read({NAME: (32,)}, torch.float32)
+    assert torch.equal(read[NAME], AutoModelForCausalLM.from_pretrained(tmp_path).get_parameter(NAME))
+
+
+@pytest.mark.parametrize("content", ['{"weight_map": []}', '{"a": 3}', '{"weight_map": {"a": 3}}', "[]"])
+def test_an_index_of_another_form_is_refused(content: str, make_model: MakeModel, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises((CheckpointError, ModelError), match=r"SW-K102|SW-K104"):
+        WeightFiles(tmp_path, "transformer").read({NAME: (32,)}, torch.float32)
+
+
+@pytest.mark.parametrize(("key", "value"), [("n_layer", "six"), ("n_embd", 33)])
+def test_sizes_that_make_no_model_are_refused(key: str, value: object, make_model: MakeModel, tmp_path: Path) -> None:
+    config = json.loads((make_model("gpt2") / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(ModelError, match="SW-M105"):
+        build_skeleton(open_source(tmp_path).config, "sdpa", torch.float32)
+
+
 def test_a_garbled_index_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
-    rewrite(make_model("gpt2"), tmp_path, load_file(make_model("gpt2") / "model.safetensors"))
     (tmp_path / "model.safetensors.index.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"SW-K102"):
         WeightFiles(tmp_path, "transformer")

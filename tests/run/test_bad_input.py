@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import resource
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import TINY, finish, overrides, shieldwall, start
+from safetensors.torch import load_file, save_file
 
 from conftest import MakeModel
 from shieldwall import Config, Hook, InputError, NonFiniteError, PlanError, train
@@ -226,3 +228,55 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     assert finish(process).code in (130, -signal.SIGTERM)
+
+
+def test_eval_refuses_a_model_that_lacks_a_layer(tmp_path: Path) -> None:
+    """Transformers would fill it with random weights and evaluate those."""
+    first = tmp_path / "first"
+    assert shieldwall("train", "--run", first, *overrides("run.steps=1")).code == 0
+    config = first / "model" / "config.json"
+    config.write_text(config.read_text().replace('"n_layer": 6', '"n_layer": 7'))
+    result = shieldwall("eval", first)
+    assert result.code == 2
+    assert "SW-K104: the checkpoint lacks a tensor" in result.err
+
+
+def test_eval_of_broken_weights_gives_no_number(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    assert shieldwall("train", "--run", first, *overrides("run.steps=1")).code == 0
+    for path in (first / "model").glob("*.safetensors"):
+        tensors = load_file(path)
+        save_file({name: tensor * math.nan for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    result = shieldwall("eval", first, "--json")
+    assert result.code == 1
+    assert "SW-N103" in result.err
+    assert result.out == ""
+
+
+def test_a_picture_goes_where_it_can(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent" / "plan.png", tmp_path / "plan.txt"):
+        result = shieldwall("plan", "--png", path)
+        assert result.code == 2
+        assert "SW-C108: the picture cannot be written there" in result.err
+
+
+def test_a_plan_far_too_large_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for command in (["plan"], ["train", "--run", str(tmp_path / "run")]):
+        result = shieldwall(*command, *overrides("pipeline.batch_size=1000000000"))
+        assert result.code == 2
+        assert "SW-P201: the run does not fit into memory" in result.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_hooks_for_a_host_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="SW-P112"):
+        train(Config.load(None, TINY), folder=tmp_path / "run", hooks_of={"wroker-1": [Hook()]})
+
+
+async def _train_in_a_loop(folder: Path) -> int:
+    return train(Config.load(None, [*TINY, "run.steps=1"]), folder=folder).summary.steps
+
+
+def test_training_works_where_an_event_loop_runs_already(tmp_path: Path) -> None:
+    """Notebooks have one."""
+    assert asyncio.run(_train_in_a_loop(tmp_path / "run")) == 1

@@ -40,13 +40,16 @@ def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
     def has_lines(count: int) -> Callable[[], bool]:
         return lambda: len(read_metrics(folder / "metrics.jsonl")) >= count
 
+    def exists(*names: str) -> Callable[[], bool]:
+        return lambda: any((folder / name).exists() for name in names)
+
     return [
-        (folder / "config.toml").exists,
-        (folder / "initial.partial").exists,
+        exists("config.toml"),
+        exists("initial.partial", "initial"),
         has_lines(lines),
-        lambda: (folder / "checkpoints" / f"step-{saving}.partial" / "model.safetensors.index.json").exists(),
+        exists(f"checkpoints/step-{saving}.partial/model.safetensors.index.json", f"checkpoints/step-{saving}"),
         has_lines(saving + 4),
-        lambda: (folder / "model.partial").exists() or (folder / "model").exists(),
+        exists("model.partial", "model"),
     ]
 
 
@@ -181,3 +184,48 @@ def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
     (folder / "checkpoints" / "step-6" / "state.json").write_text(json.dumps({"progress": {}}))
     with pytest.raises(CheckpointError, match=r"SW-K102: state.json of a checkpoint cannot be read"):
         train(folder=folder, resume=True)
+
+
+def test_another_text_or_arithmetic_is_refused_on_resume(tmp_path: Path) -> None:
+    """The configuration names a text and a machine, it does not hold them; the bits would silently differ."""
+    corpus, folder = tmp_path / "corpus.txt", tmp_path / "run"
+    corpus.write_text("".join(f"line {number} of a text that somebody edits later\n" for number in range(400)))
+    train(Config.load(None, [*TINY, f"data.corpus=text:{corpus}"]), folder=folder)
+    (folder / "summary.json").unlink()
+    corpus.write_text(corpus.read_text().upper())
+    with pytest.raises(RunFolderError, match=r"SW-R106: the run cannot go on with the bits") as caught:
+        train(folder=folder, resume=True)
+    assert "training_blocks" in str(caught.value)
+    corpus.write_text(corpus.read_text().lower())
+    inputs = (folder / "inputs.json").read_text()
+    (folder / "inputs.json").write_text(inputs.replace('"arithmetic.torch": "', '"arithmetic.torch": "1.'))
+    with pytest.raises(RunFolderError, match=r"SW-R106") as caught:
+        train(folder=folder, resume=True)
+    assert "arithmetic.torch" in str(caught.value)
+    (folder / "inputs.json").write_text(inputs)
+    train(folder=folder, resume=True)
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "my run é"
+    train(Config.load(None, [*TINY, "run.steps=2"]), folder=folder)
+    (folder / "summary.json").unlink()
+    assert train(folder=folder, resume=True).summary.steps == 2
+
+
+def test_a_refused_first_resume_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert shieldwall("train", "--run", folder, "--resume", *overrides("pipeline.stages=7")).code == 2
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("name", "content"), [("summary.json", "{"), ("inputs.json", "[3]")])
+def test_a_garbled_file_of_the_run_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(Config.load(None, [*TINY, "run.steps=2"]), folder=folder)
+    if name != "summary.json":
+        (folder / "summary.json").unlink()
+    (folder / name).write_text(content)
+    with pytest.raises(RunFolderError, match=r"SW-R107: a file of the run cannot be read") as caught:
+        train(folder=folder, resume=True)
+    assert name in str(caught.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -69,20 +70,31 @@ def name_arithmetic(
 def pinned_arithmetic(device: torch.device, threads: int) -> Iterator[None]:
     """While the block runs, impose what a process can impose on its own arithmetic.
 
-    That is the number of threads, and on CUDA deterministic kernels and no TF32. The threads and the state of torch's
-    generators are put back afterwards, so that a program that trains is not changed by it.
+    That is the number of threads, and on CUDA deterministic kernels and no TF32 (bit-equality there is not measured
+    yet). Everything is put back afterwards, the state of torch's generators included, so that a program that trains is
+    not changed by it.
     """
-    before = torch.get_num_threads()
+    cuda = device.type == "cuda"
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        matmul.allow_tf32,
+        cudnn.allow_tf32,
+    )
     torch.set_num_threads(threads)
-    if device.type == "cuda":
+    if cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if cuda else []):
             yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads_before)
+        if cuda:
+            torch.use_deterministic_algorithms(deterministic_before)
+            matmul.allow_tf32, cudnn.allow_tf32 = tf32_before
 
 
 def choose_device(wish: str) -> torch.device:

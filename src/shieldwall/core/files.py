@@ -98,7 +98,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
 def remove_partials(folder: Path) -> None:
     """Delete what an interrupted writer left in `folder` (not deeper)."""
     for path in folder.glob(f"*{PARTIAL}"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        with storing(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

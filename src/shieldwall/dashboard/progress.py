@@ -58,7 +58,10 @@ class LineView:
     def step(self, line: dict[str, Any]) -> None:
         done = line["step"] + 1
         if done in (1, self._steps) or done % max(1, self._steps // self._lines) == 0 or "eval_perplexity" in line:
-            self._console.print(f"step {done}/{self._steps}  {describe_step(line)}", highlight=False)
+            left_s = (self._steps - done) * line["seconds"]
+            self._console.print(
+                f"step {done}/{self._steps}  {describe_step(line)}  {left_s:,.0f} s left", highlight=False
+            )
 
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False)

@@ -33,6 +33,7 @@ class Chart:
     rows: tuple[ChartRow, ...]
     limits: tuple[tuple[float, str], ...] = ()
     """Vertical lines: where, and what they say."""
+    from_zero: bool = False
     form: str = "{:.2f}"
     """How a median is written."""
 
@@ -42,7 +43,7 @@ def draw_chart(chart: Chart) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 1.8 + 0.45 * len(chart.rows)), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9.0, 2.0 + 0.45 * len(chart.rows)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, row in enumerate(chart.rows):
@@ -50,6 +51,8 @@ def draw_chart(chart: Chart) -> bytes:
     for where, text in chart.limits:
         axes.axvline(where, color=_LIMIT, linestyle="--", linewidth=1.2, label=text)
     _draw_frame(axes, chart)
+    if chart.limits:
+        figure.legend(loc="outside lower right", frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
@@ -76,5 +79,5 @@ def _draw_frame(axes: Axes, chart: Chart) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    if chart.limits:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.2)
+    if chart.from_zero:
+        axes.set_xlim(left=0.0)

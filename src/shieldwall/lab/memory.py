@@ -204,5 +204,6 @@ def _chart(case: MemoryCase, found: _Found) -> Chart:
         x_label="MiB resident at most",
         rows=tuple(ChartRow(name, peak.values, name in pipelines) for name, peak in found.peak_mib.items()),
         limits=((GOAL * found.peak_mib[_ALL_FORWARDS.name].median, f"goal: {GOAL:.2f} x all forwards first, or less"),),
+        from_zero=True,
         form="{:,.0f}",
     )

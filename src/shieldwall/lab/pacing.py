@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.lab.apart import deploy_apart
 from shieldwall.lab.charts import Chart, ChartRow
 from shieldwall.lab.progress import Ticker
@@ -126,7 +129,7 @@ async def measure_pacing(cases: Sequence[PacedCase], *, repeats: int, seed: int,
     """Run the benchmark. Cost: for the default cases 1 to 2 s a step, `repeats + 1` steps each."""
     ticker.begin("pacing", len(cases))
     results = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, pinned_arithmetic(torch.device("cpu"), threads=1):
         folder = Path(scratch) / "model"
         SIZE.write_model(seed, folder)
         for case in cases:
@@ -138,6 +141,7 @@ async def measure_pacing(cases: Sequence[PacedCase], *, repeats: int, seed: int,
 _NOTES = (
     "Every host has a processor of its own in the plan; each of its passes lasts exactly what the costs say, by a"
     " timer. The model is so small that its real work hardly counts.",
+    "Torch computes with one thread here: for so small a model a second one only waits.",
     "The measured time is the whole step as a run sees it: orders, passes, messages, norms, prepare and commit. The"
     " simulation knows only passes and messages.",
     "The model is a Llama whose head is not tied to its embeddings, so that both ends can be on different hosts; a run"

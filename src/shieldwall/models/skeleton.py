@@ -10,11 +10,29 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from shieldwall.core.errors import ModelError
+
 
 def build_skeleton(config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of `config` with every parameter on the meta device."""
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    """The model of `config` with every parameter on the meta device.
+
+    Raises:
+        ModelError: SW-M105; transformers cannot build a model of that configuration.
+    """
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, attn_implementation=attention, dtype=dtype
+            )
+    except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        raise ModelError(
+            "SW-M105",
+            "no model can be built from the configuration",
+            where=f"config.json of the {config.model_type} model",
+            expected="sizes that fit each other",
+            got=str(error).strip().splitlines()[0],
+            remedy="give the folder that save_pretrained wrote",
+        ) from error
     return model
 
 

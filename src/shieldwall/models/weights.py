@@ -12,6 +12,7 @@ from torch import Tensor
 from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.core.roots import open_safetensors, tensor_names
 
+SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
@@ -58,7 +59,7 @@ class WeightFiles:
                 where=str(self.folder),
                 expected=f"{name} {list(shape)}",
                 got=f"{len(self._home)} tensors, this one not among them",
-                remedy="save the whole model with save_pretrained(..., safe_serialization=True)",
+                remedy="take config.json and weights from the same save",
             )
         with open_safetensors(self._home[stored]) as handle:
             tensor: Tensor = handle.get_tensor(stored)
@@ -75,25 +76,26 @@ class WeightFiles:
 
 
 def _names_to_files(folder: Path) -> dict[str, Path]:
-    index = folder / INDEX_FILE
+    """The files that transformers would read: the single one before the index, and nothing else that lies there."""
+    single, index = folder / SINGLE_FILE, folder / INDEX_FILE
+    if single.exists():
+        return dict.fromkeys(tensor_names(single), single)
     if index.exists():
         return _read_index(index)
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise ModelError(
-            "SW-M104",
-            "the model folder holds no weights that can be read",
-            where=str(folder),
-            expected="model.safetensors, or shards with model.safetensors.index.json",
-            got=_listing(path.name for path in folder.iterdir()),
-            remedy="save it with save_pretrained(..., safe_serialization=True); pickled weights are never loaded",
-        )
-    return {name: path for path in files for name in tensor_names(path)}
+    raise ModelError(
+        "SW-M104",
+        "the model folder holds no weights that can be read",
+        where=str(folder),
+        expected=f"{SINGLE_FILE}, or shards with {INDEX_FILE}",
+        got=_listing(path.name for path in folder.iterdir()),
+        remedy="save it with save_pretrained(..., safe_serialization=True); pickled weights are never loaded",
+    )
 
 
 def _read_index(index: Path) -> dict[str, Path]:
     try:
-        weight_map = json.loads(index.read_text())["weight_map"]
+        weight_map = dict(json.loads(index.read_text())["weight_map"])
+        files = {str(name): index.parent / Path(file).name for name, file in weight_map.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             "SW-K102",
@@ -103,7 +105,6 @@ def _read_index(index: Path) -> dict[str, Path]:
             got=f"{type(error).__name__}: {error}",
             remedy="copy or download the file again",
         ) from error
-    files = {name: index.parent / Path(file).name for name, file in weight_map.items()}
     for path in sorted(set(files.values())):
         if not path.exists():
             raise CheckpointError(

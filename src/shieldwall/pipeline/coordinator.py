@@ -174,7 +174,7 @@ class Coordinator:
             where=f"{cause.slot}, host {cause.host}",
             expected="finite numbers",
             got="NaN or infinity, first seen there",
-            state="what was being computed changed no weight; the last checkpoint stands",
+            state="what was being computed changed no weight; the last checkpoint, if there is one, stands",
             remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
             " checkpoint: --set model.name=runs/NAME/checkpoints/step-N",
         )

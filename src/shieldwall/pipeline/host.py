@@ -158,10 +158,18 @@ class StageHost:
         except StepDiscarded:
             return
         except NonFiniteFound as found:
-            await self._report(NonFinite(host=self._endpoint.name, slot=found.slot, what=found.what))
+            what = found.what + self._blame_weights(found.slot.stage, order.step)
+            await self._report(NonFinite(host=self._endpoint.name, slot=found.slot, what=what))
             return
         norms = self._norms() if order.training else {}
         await self._report(Played(host=self._endpoint.name, step=order.step, norms=norms, losses=player.losses))
+
+    def _blame_weights(self, stage: int, step: int) -> str:
+        """Says so where the stage's weights were broken before the step began."""
+        parameters = self._stages[stage].model.parameters.values()
+        if all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+            return ""
+        return f", from weights that the update of step {step - 1} (or the model itself) had made so,"
 
     def _norms(self) -> dict[str, Tensor]:
         return {name: norm for stage in self._stages.values() for name, norm in stage.norms().items()}

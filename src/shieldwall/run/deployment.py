@@ -40,8 +40,13 @@ async def deploy_in_process(
         hooks_of: hooks by host name.
         compute_of: compute by host name; at once on the event loop if not given.
 
+    Raises:
+        PlanError: SW-P112; hooks are given for a host that the plan does not have.
+
     If it fails: every host is cancelled and the first error is raised as it is.
     """
+    for name in hooks_of or {}:
+        plan.lane_of(name)
     network = MemoryNetwork()
     coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm)
     try:

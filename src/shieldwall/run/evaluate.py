@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from shieldwall.config import DataSection
 from shieldwall.core.arithmetic import choose_device
-from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError
+from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError, NonFiniteError
 from shieldwall.data import (
     check_vocabulary,
     cut_blocks,
@@ -33,6 +33,9 @@ from shieldwall.run.folder import RunFolder
 
 RECIPE_FILE = "shieldwall.json"
 """Beside a saved model: which text it was trained on and how that was cut, so that `eval` can repeat it."""
+
+_LARGEST_LOSS = 700.0
+"""Beyond it the exponential is no float any more."""
 
 Split = Literal["eval", "train", "all"]
 
@@ -97,7 +100,7 @@ def evaluate(
     model = _load(folder, choose_device(device))
     loss = _mean_loss(model, chosen_NT, batch, on_batch or _say_nothing)
     return Evaluation(
-        perplexity=math.exp(loss) if loss < 700 else math.inf,
+        perplexity=perplexity_of(loss, str(folder)),
         loss=loss,
         blocks=len(chosen_NT),
         block_tokens=recipe.block_tokens,
@@ -106,6 +109,24 @@ def evaluate(
         data=recipe.corpus,
         model=str(folder),
     )
+
+
+def perplexity_of(loss: float, where: str) -> float:
+    """The exponential of a mean loss in nats.
+
+    Raises:
+        NonFiniteError: SW-N103; the loss is NaN, infinite or so large that its exponential is.
+    """
+    if not loss < _LARGEST_LOSS:
+        raise NonFiniteError(
+            "SW-N103",
+            "the loss on the evaluation blocks gives no perplexity",
+            where=where,
+            expected=f"a mean loss below {_LARGEST_LOSS} nats",
+            got=str(loss),
+            remedy="the weights are not usable; take an earlier checkpoint",
+        )
+    return math.exp(loss)
 
 
 def _model_folder(checkpoint: Path) -> Path:
@@ -126,7 +147,7 @@ def _model_folder(checkpoint: Path) -> Path:
 def _read_recipe(folder: Path) -> DataSection:
     path = folder / RECIPE_FILE
     if not path.exists():
-        return DataSection()
+        return DataSection(block_tokens=min(DataSection().block_tokens, open_source(folder).positions))
     try:
         return DataSection.model_validate(json.loads(path.read_text())["data"])
     except (ValueError, KeyError, TypeError) as error:
@@ -177,8 +198,8 @@ def _load(folder: Path, device: torch.device) -> PreTrainedModel:
     WeightFiles(folder, "").check()
     try:
         with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
@@ -189,6 +210,15 @@ def _load(folder: Path, device: torch.device) -> PreTrainedModel:
             got=str(error).strip().splitlines()[0],
             remedy="copy or export the model again",
         ) from error
+    if report["missing_keys"]:
+        raise CheckpointError(
+            "SW-K104",
+            "the checkpoint lacks a tensor",
+            where=str(folder),
+            expected=str(sorted(report["missing_keys"])[0]),
+            got=f"{len(report['missing_keys'])} tensors that config.json asks for are missing",
+            remedy="take config.json and weights from the same save",
+        )
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
 

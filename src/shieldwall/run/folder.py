@@ -5,7 +5,7 @@ runs/NAME/
   plan.json       the plan that was played             summary.json    written last
   initial/        first weights and tokenizer of a     checkpoints/    step-N/
                   tiny: model                          model/          the result, in Hugging Face layout
-  run.lock        held while a process trains here
+  run.lock        held while a process trains here     inputs.json     roots of the blocks, arithmetic class
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall.config import Config
-from shieldwall.core.errors import RunFolderError
+from shieldwall.core.errors import RunFolderError, StorageError
 from shieldwall.core.files import remove_partials, storing, write_whole
 
 
@@ -43,6 +43,10 @@ class RunFolder:
     @property
     def initial(self) -> Path:
         return self.path / "initial"
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "inputs.json"
 
     @property
     def metrics(self) -> Path:
@@ -67,7 +71,10 @@ class RunFolder:
         Raises:
             RunFolderError: SW-R103; another process trains here.
         """
-        with (self.path / "run.lock").open("w") as handle:
+        lock = self.path / "run.lock"
+        with storing(lock):
+            handle = lock.open("w")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -114,7 +121,11 @@ def create(config: Config, folder: RunFolder) -> None:
                 got="files" if folder.path.is_dir() and any(folder.path.iterdir()) else "an empty folder or a file",
                 remedy="give another --run DIR, or add --resume to go on with that run",
             ) from error
-    write_whole(folder.config, config.to_toml().encode())
+    try:
+        write_whole(folder.config, config.to_toml().encode())
+    except StorageError:
+        shutil.rmtree(folder.path)
+        raise
 
 
 def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
@@ -173,6 +184,9 @@ def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     return rows
 
 
+_METRICS_KEYS = {"step", "loss", "seconds"}
+
+
 def append_metrics(path: Path, line: dict[str, Any]) -> None:
     """Add one line to `metrics.jsonl`.
 
@@ -184,15 +198,18 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of `metrics.jsonl`; a line that a kill cut short is left out."""
+    """The lines of `metrics.jsonl` up to the first that a kill cut short or that is none."""
     if not path.exists():
         return []
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             break
+        if not isinstance(line, dict) or not line.keys() >= _METRICS_KEYS:
+            break
+        lines.append(line)
     return lines
 
 

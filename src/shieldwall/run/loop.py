@@ -19,6 +19,7 @@ from shieldwall.pipeline.coordinator import Coordinator, StepResult
 from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
+from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.folder import RunFolder, append_metrics
 from shieldwall.run.planning import RunPlan
 from shieldwall.schedule import Plan
@@ -165,7 +166,7 @@ class TrainingLoop:
         losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
         targets = [_targets(tokens_BT) for tokens_BT in batches]
         mean = math.fsum(losses[index] * targets[index] for index in losses) / sum(targets)
-        return math.exp(mean) if mean < 700 else math.inf
+        return perplexity_of(mean, f"after step {self._progress.step}")
 
     def _out_of_patience(self) -> bool:
         patience = self._tools.config.evaluation.patience

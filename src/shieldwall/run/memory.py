@@ -11,7 +11,7 @@ from shieldwall.core.errors import PlanError
 from shieldwall.models.measure import UnitCost
 from shieldwall.pipeline.optimizer import OptimizerSettings
 
-_FLOAT_BYTES = 4
+FLOAT_BYTES = 4
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -21,7 +21,7 @@ def stage_bytes(units: list[UnitCost], in_flight: int, optimizer: OptimizerSetti
     While micro-batches are in flight there are gradients and what autograd keeps of each; in the prepare phase there
     are gradients and the new weights and moments beside the old ones.
     """
-    weights = _FLOAT_BYTES * sum(unit.parameters for unit in units)
+    weights = FLOAT_BYTES * sum(unit.parameters for unit in units)
     saved = in_flight * sum(unit.saved_bytes for unit in units)
     state = weights * (1 + optimizer.moments)
     return state + weights + max(saved, state)

@@ -15,11 +15,12 @@ from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.cut import UnitSeconds, balance_cut
 from shieldwall.models.families import find_family
 from shieldwall.models.measure import ModelCosts, UnitCost, measure_model
+from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.span import StageSpan, check_cut, spans_of
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
-from shieldwall.run.memory import stage_bytes
+from shieldwall.run.memory import FLOAT_BYTES, refuse_too_large, stage_bytes
 from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate
 
 _THIS_MACHINE = "this machine"
@@ -146,6 +147,19 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     return RunPlan(plan, spans, seconds, memory, attention, device, arithmetic)
 
 
+def refuse_hopeless(config: Config, source: ModelSource) -> None:
+    """Refuse what cannot fit before anything of its size is made: weights, optimizer and one micro-batch's logits.
+
+    Raises:
+        PlanError: SW-P201.
+    """
+    skeleton = build_skeleton(source.config, "eager", torch.float32)
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    logits = config.micro_batch_size * config.data.block_tokens * int(source.config.vocab_size)
+    least = FLOAT_BYTES * (parameters * 2 * (1 + optimizer_settings(config).moments) + logits)
+    refuse_too_large({"all hosts, at least": least}, find_device(config))
+
+
 def find_device(config: Config) -> torch.device:
     """The configured device.
 
@@ -204,4 +218,6 @@ def plan(config: Config | None = None) -> RunPlan:
     """
     chosen = config or Config()
     with pinned_arithmetic(find_device(chosen), chosen.run.threads):
-        return plan_run(chosen, configured_source(chosen))
+        source = configured_source(chosen)
+        refuse_hopeless(chosen, source)
+        return plan_run(chosen, source)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from shieldwall.core.errors import RunFolderError
 from shieldwall.core.files import write_whole
 
 
@@ -46,5 +47,19 @@ class Summary(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Summary:
-        """Read `summary.json` back."""
-        return cls.model_validate_json(path.read_text())
+        """Read `summary.json` back.
+
+        Raises:
+            RunFolderError: SW-R107; it is not what a run wrote.
+        """
+        try:
+            return cls.model_validate_json(path.read_text())
+        except ValueError as error:
+            raise RunFolderError(
+                "SW-R107",
+                "a file of the run cannot be read",
+                where=str(path),
+                expected="what the run wrote",
+                got=str(error).splitlines()[0],
+                remedy="remove it and resume; the run then ends again from its last checkpoint",
+            ) from error

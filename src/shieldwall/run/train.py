@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import pinned_arithmetic
-from shieldwall.core.errors import InputError
+from shieldwall.core.errors import InputError, RunFolderError
 from shieldwall.core.files import write_whole
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.progress import ProgressView, SilentView
@@ -27,10 +28,11 @@ from shieldwall.run.folder import (
     remove_stale,
     reopen,
 )
+from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
 from shieldwall.run.materials import gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
-from shieldwall.run.planning import RunPlan, find_device, plan_run
+from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless
 from shieldwall.run.session import TrainingSession
 from shieldwall.run.signals import stop_signals
 from shieldwall.run.summary import Summary
@@ -71,6 +73,7 @@ def train(
         Interrupted: SW-I101; SIGINT or SIGTERM came, the state is saved.
     """
     named, run_folder = name_run(config or Config(), folder)
+    fresh = not run_folder.config.exists()
     if resume:
         named = reopen(named, run_folder, as_given=config is not None)
     else:
@@ -82,7 +85,7 @@ def train(
         try:
             return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
         except InputError:
-            if not resume:
+            if fresh:
                 forget_untrained(run_folder)
             raise
 
@@ -93,9 +96,11 @@ def _train_locked(
     started = time.perf_counter()
     remove_stale(folder)
     with pinned_arithmetic(find_device(config), config.run.threads), stop_signals() as stop_wanted:
+        refuse_hopeless(config, configured_source(config))
         materials = gather_materials(config, folder.initial)
         run_plan = plan_run(config, materials.source)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
+        hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic)
         write_whole(folder.plan, (json.dumps(run_plan.to_json(), indent=2) + "\n").encode())
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
         start = checkpoints.latest()
@@ -114,13 +119,23 @@ def _train_locked(
             started=started,
         )
         try:
-            result = asyncio.run(session.play())
+            result = _run_to_end(session)
         finally:
             view.stop()
     before = start.progress.seconds if start else 0.0
     summary = _summarise(config, folder, result, before + time.perf_counter() - started)
     summary.write(folder.summary)
     return TrainResult(folder.path, summary)
+
+
+def _run_to_end(session: TrainingSession) -> LoopResult:
+    """Run the session on an event loop of its own, in a thread where this one has a loop already, as notebooks do."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(session.play())
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(lambda: asyncio.run(session.play())).result()
 
 
 def _announce(view: ProgressView, config: Config, run_plan: RunPlan, start: Checkpoint | None) -> None:
@@ -139,6 +154,15 @@ def _announce(view: ProgressView, config: Config, run_plan: RunPlan, start: Chec
 
 def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_seconds: float) -> Summary:
     lines = read_metrics(folder.metrics)
+    if not lines:
+        raise RunFolderError(
+            "SW-R107",
+            "a file of the run cannot be read",
+            where=str(folder.metrics),
+            expected=f"a line for each of {result.progress.step} steps",
+            got="none",
+            remedy="start the run again; its model lies in model/",
+        )
     seconds = sum(line["seconds"] for line in lines)
     return Summary(
         steps=result.progress.step,

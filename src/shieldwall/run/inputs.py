@@ -1,0 +1,65 @@
+"""What decides a run's bits besides its configuration: the blocks of tokens and the arithmetic class.
+
+They are written down when a run starts and held against when it is resumed, because the configuration names a text and
+a machine but does not hold them: a file can be edited, a hub name can move on, and torch can be upgraded in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from shieldwall.core.arithmetic import ArithmeticClass
+from shieldwall.core.errors import RunFolderError
+from shieldwall.core.files import write_whole
+from shieldwall.core.roots import tensor_bytes
+from shieldwall.data import Blocks
+
+
+def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None:
+    """Write the inputs of a new run to `path`, or hold those of a resumed one against what stands there.
+
+    Raises:
+        RunFolderError: SW-R106; text, tokenizer or arithmetic class are not those that the run was started with.
+        StorageError: SW-S101.
+    """
+    now = {
+        "training_blocks": hashlib.sha256(tensor_bytes(blocks.train_NT)).hexdigest(),
+        "evaluation_blocks": hashlib.sha256(tensor_bytes(blocks.eval_NT)).hexdigest(),
+        **{f"arithmetic.{name}": str(value) for name, value in asdict(arithmetic).items()},
+    }
+    if not path.exists():
+        write_whole(path, (json.dumps(now, indent=2) + "\n").encode())
+        return
+    stored = _read(path)
+    changed = [
+        f"{name}: the run has {stored.get(name)}, now {value}"
+        for name, value in now.items()
+        if stored.get(name) != value
+    ]
+    if changed:
+        raise RunFolderError(
+            "SW-R106",
+            "the run cannot go on with the bits that it was started with",
+            where=str(path),
+            expected="the same text, tokenizer and arithmetic class",
+            got="\n".join(changed),
+            remedy="put text and versions back; or start a new run from the last checkpoint:"
+            " --set model.name=RUN/checkpoints/step-N",
+        )
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise RunFolderError(
+            "SW-R107",
+            "a file of the run cannot be read",
+            where=str(path),
+            expected="what the run wrote",
+            got=str(error),
+            remedy="start a new run from the last checkpoint: --set model.name=RUN/checkpoints/step-N",
+        ) from error
