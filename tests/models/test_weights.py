@@ -66,7 +66,7 @@ def test_the_single_file_goes_before_a_leftover_index(make_model: MakeModel, tmp
 
 
 @pytest.mark.parametrize("content", ['{"weight_map": []}', '{"a": 3}', '{"weight_map": {"a": 3}}', "[]"])
-def test_an_index_of_another_form_is_refused(content: str, make_model: MakeModel, tmp_path: Path) -> None:
+def test_an_index_of_another_form_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(content)
     with pytest.raises((CheckpointError, ModelError), match=r"SW-K102|SW-K104"):
         WeightFiles(tmp_path, "transformer").read({NAME: (32,)}, torch.float32)
@@ -80,7 +80,7 @@ def test_sizes_that_make_no_model_are_refused(key: str, value: object, make_mode
         build_skeleton(open_source(tmp_path).config, "sdpa", torch.float32)
 
 
-def test_a_garbled_index_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+def test_a_garbled_index_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"SW-K102"):
         WeightFiles(tmp_path, "transformer")

@@ -76,12 +76,8 @@ def pinned_arithmetic(device: torch.device, threads: int) -> Iterator[None]:
     """
     cuda = device.type == "cuda"
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        matmul.allow_tf32,
-        cudnn.allow_tf32,
-    )
+    threads_before, tf32_before = torch.get_num_threads(), (matmul.allow_tf32, cudnn.allow_tf32)
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     if cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
