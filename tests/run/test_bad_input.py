@@ -201,10 +201,10 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_that_cannot_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda _: 100_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 1_000_000)
     with pytest.raises(PlanError, match=r"SW-P201: the run does not fit into memory") as caught:
         train(Config.load(None, TINY), folder=tmp_path / "run")
-    assert "98 KiB" in str(caught.value)
+    assert "977 KiB" in str(caught.value)
     assert "initiator" in str(caught.value)
 
 
