@@ -79,6 +79,16 @@ class PipelineSection(_Section):
         "auto", description='layers of each stage as a list, or "auto": balanced by measured cost'
     )
 
+    @property
+    def middle_stages(self) -> int:
+        """Stages that are not the initiator's."""
+        return max(0, self.stages - 2)
+
+    @property
+    def worker_count(self) -> int:
+        """Hosts of the middle stages."""
+        return self.workers or self.middle_stages
+
 
 class OptimizerSection(_Section):
     """How weights are updated."""
@@ -197,7 +207,7 @@ class Config(_Section):
     @property
     def workers(self) -> int:
         """Hosts of the middle stages."""
-        return self.pipeline.workers or max(0, self.pipeline.stages - 2)
+        return self.pipeline.worker_count
 
     @property
     def step_tokens(self) -> int:
@@ -240,7 +250,7 @@ def _check_batch(pipeline: PipelineSection) -> None:
 
 
 def _check_workers(pipeline: PipelineSection) -> None:
-    middle = max(0, pipeline.stages - 2)
+    middle = pipeline.middle_stages
     if pipeline.workers is not None and pipeline.workers > middle:
         raise ConfigError(
             "SW-C105",
@@ -253,7 +263,7 @@ def _check_workers(pipeline: PipelineSection) -> None:
 
 
 def _check_speeds(pipeline: PipelineSection) -> None:
-    hosts = 1 + (pipeline.workers or max(0, pipeline.stages - 2))
+    hosts = 1 + pipeline.worker_count
     if pipeline.speeds and (len(pipeline.speeds) != hosts or min(pipeline.speeds) <= 0):
         raise ConfigError(
             "SW-C105",

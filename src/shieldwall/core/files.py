@@ -95,6 +95,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
             raise
 
 
+def remove_whole(folder: Path) -> None:
+    """Remove a folder so that a kill on the way leaves a partial one, never a whole one with files missing.
+
+    Raises:
+        StorageError: SW-S101.
+    """
+    aside = folder.with_name(folder.name + PARTIAL)
+    with storing(folder):
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
 def remove_partials(folder: Path) -> None:
     """Delete what an interrupted writer left in `folder` (not deeper)."""
     for path in folder.glob(f"*{PARTIAL}"):

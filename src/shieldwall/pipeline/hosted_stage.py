@@ -95,11 +95,6 @@ class HostedStage:
         self._device = device
         self._open: dict[int, _OpenMicroBatch] = {}
 
-    @property
-    def index(self) -> int:
-        """The stage's number."""
-        return self.model.span.index
-
     def forward(self, step: int, micro_batch: int, value: Tensor, *, training: bool) -> Tensor:
         """Activation (B, T, D), or logits (B, T, V) from the last stage, ready to travel.
 

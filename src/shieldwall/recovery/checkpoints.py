@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from shieldwall.core.errors import CheckpointError
-from shieldwall.core.files import remove_partials, storing, whole_folder
+from shieldwall.core.files import remove_partials, remove_whole, storing, whole_folder
 from shieldwall.core.messages import StageState
 from shieldwall.core.roots import open_safetensors, tensor_names, weights_root
 from shieldwall.recovery.model_folder import ModelFolderWriter, split_moment
@@ -131,13 +130,8 @@ class Checkpoints:
 
     def _prune(self, progress: Progress) -> None:
         for step in self.steps()[: -self._keep]:
-            if step == progress.best_step:
-                continue
-            doomed = self.path(step)
-            aside = doomed.with_name(f"{doomed.name}.partial")
-            with storing(doomed):
-                doomed.rename(aside)
-                shutil.rmtree(aside)
+            if step != progress.best_step:
+                remove_whole(self.path(step))
 
 
 async def write_model(

@@ -129,6 +129,11 @@ def perplexity_of(loss: float, where: str) -> float:
     return math.exp(loss)
 
 
+def predicted_tokens(tokens_BT: Tensor) -> int:
+    """Number of tokens in a batch that are predicted from those before them: all but the first of each sequence."""
+    return tokens_BT.numel() - tokens_BT.shape[0]
+
+
 def _model_folder(checkpoint: Path) -> Path:
     run = RunFolder(checkpoint)
     folder = run.model if run.config.exists() and run.model.exists() else checkpoint
@@ -175,12 +180,10 @@ def _choose_blocks(folder: Path, recipe: DataSection, split: Split) -> Tensor:
     corpus, tokenizer = read_corpus(recipe.corpus), load_tokenizer(folder)
     if split == "all":
         chosen_NT = cut_blocks(encode_text(tokenizer, corpus.text), recipe.block_tokens)
-        limit = recipe.eval_blocks or len(chosen_NT)
     else:
         found = make_blocks(corpus, tokenizer, recipe.block_tokens, recipe.eval_fraction, recipe.eval_blocks)
         chosen_NT = found.eval_NT if split == "eval" else found.train_NT
-        limit = recipe.eval_blocks or len(chosen_NT)
-    chosen_NT = chosen_NT[:limit]
+    chosen_NT = chosen_NT[: recipe.eval_blocks or len(chosen_NT)]
     if not len(chosen_NT):
         raise CorpusError(
             "SW-D116",
@@ -228,7 +231,7 @@ def _mean_loss(model: PreTrainedModel, chosen_NT: Tensor, batch: int, on_batch: 
     total, targets, done = 0.0, 0, 0
     for tokens_BT in evaluation_batches(chosen_NT, batch):
         tokens_BT = tokens_BT.to(model.device)
-        count = tokens_BT.numel() - tokens_BT.shape[0]
+        count = predicted_tokens(tokens_BT)
         total += float(model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss) * count
         targets += count
         done += tokens_BT.shape[0]

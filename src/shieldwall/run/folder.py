@@ -23,7 +23,7 @@ from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.errors import RunFolderError, StorageError
-from shieldwall.core.files import remove_partials, storing, write_whole
+from shieldwall.core.files import PARTIAL, remove_partials, remove_whole, storing, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _holds_something_else(folder: RunFolder) -> bool:
     """Whether there is more than a run leaves that is killed before it wrote its configuration."""
     if not folder.path.exists():
         return False
-    return any(path.name != "run.lock" and not path.name.endswith(".partial") for path in folder.path.iterdir())
+    return any(path.name != "run.lock" and not path.name.endswith(PARTIAL) for path in folder.path.iterdir())
 
 
 def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
@@ -228,9 +228,7 @@ def remove_stale(folder: RunFolder) -> None:
     """Remove what a killed run left half done: partial folders, and a model without its summary."""
     remove_partials(folder.path)
     if folder.model.exists() and not folder.summary.exists():
-        aside = folder.model.with_name("model.partial")
-        folder.model.rename(aside)
-        remove_partials(folder.path)
+        remove_whole(folder.model)
 
 
 def forget_untrained(folder: RunFolder) -> None:

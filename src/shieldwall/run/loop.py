@@ -19,7 +19,7 @@ from shieldwall.pipeline.coordinator import Coordinator, StepResult
 from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
-from shieldwall.run.evaluate import perplexity_of
+from shieldwall.run.evaluate import perplexity_of, predicted_tokens
 from shieldwall.run.folder import RunFolder, append_metrics
 from shieldwall.run.planning import RunPlan
 from shieldwall.schedule import Plan
@@ -164,7 +164,7 @@ class TrainingLoop:
         """Perplexity on the evaluation blocks: exp of the mean loss over all their targets."""
         batches = self._tools.feed.evaluation_batches
         losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
-        targets = [_targets(tokens_BT) for tokens_BT in batches]
+        targets = [predicted_tokens(tokens_BT) for tokens_BT in batches]
         mean = math.fsum(losses[index] * targets[index] for index in losses) / sum(targets)
         return perplexity_of(mean, f"after step {self._progress.step}")
 
@@ -204,8 +204,3 @@ class TrainingLoop:
             state=f"everything up to step {step} is saved in checkpoints/step-{step}",
             remedy=f"shieldwall train --run {self._tools.folder.path} --resume",
         )
-
-
-def _targets(tokens_BT: Tensor) -> int:
-    """Number of tokens that are predicted from those before them."""
-    return tokens_BT.numel() - tokens_BT.shape[0]

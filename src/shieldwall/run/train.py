@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import pinned_arithmetic
@@ -101,11 +102,12 @@ def _train_locked(
         run_plan = plan_run(config, materials.source)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic)
-        write_whole(folder.plan, (json.dumps(run_plan.to_json(), indent=2) + "\n").encode())
+        numbers = run_plan.to_json()
+        write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
         start = checkpoints.latest()
         keep_metrics_before(folder.metrics, start.progress.step if start else 0)
-        _announce(view, config, run_plan, start)
+        _announce(view, config, run_plan, numbers, start)
         session = TrainingSession(
             config=config,
             folder=folder,
@@ -138,8 +140,9 @@ def _run_to_end(session: TrainingSession) -> LoopResult:
         return executor.submit(lambda: asyncio.run(session.play())).result()
 
 
-def _announce(view: ProgressView, config: Config, run_plan: RunPlan, start: Checkpoint | None) -> None:
-    numbers = run_plan.to_json()
+def _announce(
+    view: ProgressView, config: Config, run_plan: RunPlan, numbers: dict[str, Any], start: Checkpoint | None
+) -> None:
     need = sum(run_plan.memory_bytes.values())
     view.note(
         f"{config.model.name} in {run_plan.plan.stages} stages {numbers['cut']} on {len(run_plan.plan.hosts)} hosts,"
