@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from conftest import MakeModel
 from shieldwall.core.errors import ModelError
 from shieldwall.models.families import FAMILIES, find_family
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton, parameter_shapes
 from shieldwall.models.source import open_source
 from shieldwall.models.span import spans_of
@@ -22,12 +23,13 @@ FAMILY_NAMES = sorted(FAMILIES)
 
 def stages_of(folder: Path, cut: list[int], attention: str) -> list[StageModel]:
     source = open_source(folder)
-    skeleton = build_skeleton(source.config, attention, torch.float32)
+    settings = ModelSettings(config=source.config, attention=attention)
+    skeleton = build_skeleton(settings)
     files = WeightFiles(folder, skeleton.base_model_prefix)
     stages = []
     for span in spans_of(cut):
         state = files.read(stage_shapes(skeleton, span), torch.float32)
-        stages.append(StageModel(source.config, span, state, attention=attention, device=torch.device("cpu")))
+        stages.append(StageModel(settings, span, state, device=torch.device("cpu")))
     stages[-1].tie_head(stages[0])
     for stage in stages:
         stage.set_training(False)
@@ -50,7 +52,7 @@ def test_stages_in_a_row_give_the_whole_models_logits(family: str, attention: st
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_every_parameter_belongs_to_exactly_one_stage(family: str, make_model: MakeModel) -> None:
     source = open_source(make_model(family, 4))
-    skeleton = build_skeleton(source.config, "eager", torch.float32)
+    skeleton = build_skeleton(ModelSettings(config=source.config, attention="eager"))
     owned = [name for span in spans_of([1, 1, 1, 1]) for name in stage_shapes(skeleton, span)]
     assert sorted(owned) == sorted(parameter_shapes(skeleton))
     assert all(parameter.is_meta for parameter in skeleton.parameters())

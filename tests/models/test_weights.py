@@ -15,6 +15,7 @@ from conftest import MakeModel
 from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.core.roots import weights_root
 from shieldwall.models.families import TinyShape
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import find_folder, open_source
 from shieldwall.models.tiny import write_tiny
@@ -77,7 +78,7 @@ def test_sizes_that_make_no_model_are_refused(key: str, value: object, make_mode
     config = json.loads((make_model("gpt2") / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
     with pytest.raises(ModelError, match="SW-M105"):
-        build_skeleton(open_source(tmp_path).config, "sdpa", torch.float32)
+        build_skeleton(ModelSettings(config=open_source(tmp_path).config, attention="sdpa"))
 
 
 def test_a_garbled_index_is_refused(tmp_path: Path) -> None:
@@ -129,16 +130,18 @@ def test_a_model_is_never_twice_in_memory(tmp_path: Path) -> None:
     script = f"""
 import resource, torch
 from pathlib import Path
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import open_source
 from shieldwall.models.span import spans_of
 from shieldwall.models.stage import StageModel
 from shieldwall.run.states import stage_states
 source = open_source(Path({str(tmp_path)!r}))
-skeleton = build_skeleton(source.config, "sdpa", torch.float32)
+settings = ModelSettings(config=source.config, attention="sdpa")
+skeleton = build_skeleton(settings)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 stages = [
-    StageModel(source.config, span, state.parameters, attention="sdpa", device=torch.device("cpu"))
+    StageModel(settings, span, state.parameters, device=torch.device("cpu"))
     for span, state in stage_states(skeleton, spans_of([2, 2, 2, 2]), source.folder, None)
 ]
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from shieldwall.core.messages import StageState
 from shieldwall.lab.plain import train_plain
 from shieldwall.models.families import find_family
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.pipeline.compute import Compute
@@ -90,11 +91,10 @@ def train_pipeline(case: Case, folder: Path) -> Trained:
 async def _train_pipeline(case: Case, folder: Path) -> Trained:
     config = case.config(folder)
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
-    skeleton = build_skeleton(config, case.attention, torch.float32)
+    model = ModelSettings(config=config, attention=case.attention)
+    skeleton = build_skeleton(model)
     plan = make_plan(case.schedule, case.stages, case.micro_batches, case.hosts())
-    settings = HostSettings(
-        config=config, attention=case.attention, seed=case.seed, device=torch.device("cpu"), optimizer=case.optimizer
-    )
+    settings = HostSettings(model=model, seed=case.seed, device=torch.device("cpu"), optimizer=case.optimizer)
     deployment = deploy_in_process(
         plan,
         settings,
@@ -112,7 +112,7 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
             await coordinator.assign(plan.host_of(span.index), span, state)
         for step in range(case.steps):
             result = await coordinator.step(plan, step, case.learning_rate.at(step))
-            losses.append(result.loss)
+            losses.append(sum(result.losses.values()) / len(result.losses))
         async for _, state in coordinator.states():
             weights.update(_copied(state))
     return Trained(weights, losses)
@@ -160,10 +160,16 @@ class TensorFeed:
         self._micro_batches = case.micro_batches
 
     def training(self, step: int, micro_batch: int) -> MicroBatch:
-        return MicroBatch(self._tokens[step, micro_batch], self._micro_batches)
+        tokens_BT = self._tokens[step, micro_batch]
+        return MicroBatch(tokens_BT, tokens_BT, self._micro_batches)
 
     def evaluation(self, micro_batch: int) -> MicroBatch:
-        return MicroBatch(self._tokens[0, micro_batch], 1.0)
+        tokens_BT = self._tokens[0, micro_batch]
+        return MicroBatch(tokens_BT, tokens_BT, 1.0)
+
+    def positions(self, step: int) -> Mapping[int, Tensor]:
+        del step
+        return {}
 
 
 def _copied(state: StageState) -> dict[str, Tensor]:

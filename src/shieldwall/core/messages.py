@@ -73,6 +73,11 @@ class Play:
     step: int
     training: bool
     actions: tuple[str, ...]
+    positions: Mapping[int, Tensor] = field(default_factory=dict)
+    """Micro-batch to positions (B, T) int64, where rows hold several examples: 0 again at the start of each.
+
+    Empty where each row is one sequence.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

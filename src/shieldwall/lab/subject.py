@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shieldwall.lab.whole import ATTENTION, CLIP_NORM, LEARNING_RATE, draw_tokens
 from shieldwall.models.families import TinyShape
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import open_source
 from shieldwall.models.span import even_cut, spans_of
@@ -87,9 +88,15 @@ class TokenFeed:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
 
+    def positions(self, step: int) -> Mapping[int, Tensor]:
+        """Every row is one sequence."""
+        del step
+        return {}
+
     def training(self, step: int, micro_batch: int) -> MicroBatch:
         """What `micro_batch` of `step` trains on."""
-        return MicroBatch(self._steps[step][micro_batch], float(len(self._steps[step])))
+        tokens_BT = self._steps[step][micro_batch]
+        return MicroBatch(tokens_BT, tokens_BT, float(len(self._steps[step])))
 
     def evaluation(self, micro_batch: int) -> MicroBatch:
         """Benchmarks evaluate nothing."""
@@ -104,8 +111,11 @@ class PipelineTrainer:
         self._plan = plan
 
     async def train(self, first: int, last: int) -> list[float]:
-        steps = range(first, last)
-        return [(await self._coordinator.step(self._plan, step, LEARNING_RATE)).loss for step in steps]
+        losses = []
+        for step in range(first, last):
+            result = await self._coordinator.step(self._plan, step, LEARNING_RATE)
+            losses.append(sum(result.losses.values()) / len(result.losses))
+        return losses
 
 
 def plan_on_one_machine(schedule: str, stages: int, micro_batches: int) -> Plan:
@@ -133,11 +143,11 @@ async def pipeline_trainer(
         deploy: puts hosts, transport and coordinator together.
     """
     source = open_source(folder)
-    skeleton = build_skeleton(source.config, ATTENTION, torch.float32)
+    model = ModelSettings(config=source.config, attention=ATTENTION)
+    skeleton = build_skeleton(model)
     spans = spans_of(even_cut(source.layers, plan.stages))
     settings = HostSettings(
-        config=source.config,
-        attention=ATTENTION,
+        model=model,
         seed=0,
         device=torch.device("cpu"),
         optimizer=OptimizerSettings(),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import StageModel, stage_shapes
@@ -44,25 +45,23 @@ class ModelCosts:
     head: UnitCost
 
 
-def measure_model(
-    config: PreTrainedConfig, *, attention: str, device: torch.device, batch: int, block_tokens: int
-) -> ModelCosts:
+def measure_model(settings: ModelSettings, *, device: torch.device, batch: int, block_tokens: int) -> ModelCosts:
     """Measure every kind of unit of a model on `device`.
 
     Args:
-        config: the whole model's configuration.
-        attention: attention implementation.
+        settings: how stages are built.
         device: where to measure.
         batch: sequences in a micro-batch.
         block_tokens: tokens in a sequence.
 
     Cost: about four forward and backward passes of one layer, the embeddings and the head; memory for those alone.
     """
-    bench = _Bench(config, attention, device, batch, block_tokens)
-    by_kind = {kind: bench.layer(index) for index, kind in reversed(list(enumerate(_layer_kinds(config))))}
+    bench = _Bench(settings, device, batch, block_tokens)
+    kinds = _layer_kinds(settings.config)
+    by_kind = {kind: bench.layer(index) for index, kind in reversed(list(enumerate(kinds)))}
     return ModelCosts(
         embeddings=bench.embeddings(),
-        layers=tuple(by_kind[kind] for kind in _layer_kinds(config)),
+        layers=tuple(by_kind[kind] for kind in kinds),
         head=bench.head(),
     )
 
@@ -75,11 +74,10 @@ def _layer_kinds(config: PreTrainedConfig) -> list[str]:
 class _Bench:
     """Builds single units and times them."""
 
-    def __init__(
-        self, config: PreTrainedConfig, attention: str, device: torch.device, batch: int, block_tokens: int
-    ) -> None:
-        self._config, self._attention, self._device = config, attention, device
-        self._skeleton: PreTrainedModel = build_skeleton(config, attention, torch.float32)
+    def __init__(self, settings: ModelSettings, device: torch.device, batch: int, block_tokens: int) -> None:
+        config = settings.config
+        self._settings, self._device = settings, device
+        self._skeleton: PreTrainedModel = build_skeleton(settings)
         self._layers = int(config.num_hidden_layers)
         generator = torch.Generator().manual_seed(0)
         shape = (batch, block_tokens)
@@ -109,7 +107,7 @@ class _Bench:
             name: torch.randn(shape, generator=generator) * 0.02
             for name, shape in stage_shapes(self._skeleton, span).items()
         }
-        unit = StageModel(self._config, span, state, attention=self._attention, device=self._device)
+        unit = StageModel(self._settings, span, state, device=self._device)
         unit.set_training(False)
         return unit
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from shieldwall.core.errors import ModelError
+from shieldwall.models.settings import ModelSettings
 
 
-def build_skeleton(config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of `config` with every parameter on the meta device.
+def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
+    """The whole model with every parameter on the meta device.
 
     Raises:
         ModelError: SW-M105; transformers cannot build a model of that configuration.
@@ -22,13 +23,13 @@ def build_skeleton(config: PreTrainedConfig, attention: str, dtype: torch.dtype)
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                config, attn_implementation=attention, dtype=dtype
+                settings.config, attn_implementation=settings.attention, dtype=settings.dtype
             )
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
             "SW-M105",
             "no model can be built from the configuration",
-            where=f"config.json of the {config.model_type} model",
+            where=f"config.json of the {settings.config.model_type} model",
             expected="sizes that fit each other",
             got=str(error).strip().splitlines()[0],
             remedy="give the folder that save_pretrained wrote",

@@ -18,6 +18,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from shieldwall.core.errors import ModelError
 from shieldwall.models.families import Family, find_family
 
+UNLIMITED_POSITIONS = 1_048_576
+"""The longest block of a model that names none; no block can be configured longer."""
+
 TINY = "tiny:"
 """Start of the name of a small random model."""
 
@@ -39,8 +42,8 @@ class ModelSource:
 
     @property
     def positions(self) -> int:
-        """Longest block of tokens that the model takes."""
-        return int(self.config.max_position_embeddings)
+        """Longest block of tokens that the model takes; families without learned positions may name no limit."""
+        return int(getattr(self.config, "max_position_embeddings", None) or UNLIMITED_POSITIONS)
 
 
 def tiny_family(name: str) -> str | None:

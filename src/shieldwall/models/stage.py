@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from shieldwall.core.errors import ModelError
 from shieldwall.core.seeds import EMBEDDINGS_UNIT
 from shieldwall.models.families import find_family
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton, place_parameter, tied_names
 from shieldwall.models.span import StageSpan
 
@@ -28,12 +29,10 @@ class StageModel:
     """One stage's modules and parameters.
 
     Args:
-        config: the whole model's configuration.
+        settings: how all stages build their parts.
         span: which part this is.
         state: name to tensor for `parameter_names(...)`; the tensors become the parameters, without a copy.
-        attention: attention implementation.
         device: where the stage computes.
-        dtype: type of the parameters.
 
     Raises:
         ModelError: SW-M112, `state` does not hold exactly what the stage owns, in the right shapes.
@@ -41,20 +40,18 @@ class StageModel:
 
     def __init__(
         self,
-        config: PreTrainedConfig,
+        settings: ModelSettings,
         span: StageSpan,
         state: Mapping[str, Tensor],
         *,
-        attention: str,
         device: torch.device,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.span = span
-        self.family = find_family(config.model_type, "the model's configuration")
-        self._model = build_skeleton(config, attention, dtype)
-        self._dropout = any(getattr(config, field) > 0 for field in self.family.dropout_fields)
+        self.family = find_family(settings.config.model_type, "the model's configuration")
+        self._model = build_skeleton(settings)
+        self._dropout = any(getattr(settings.config, field) > 0 for field in self.family.dropout_fields)
         self.parameters = self._adopt(state, device)
-        self._rebuild_recomputed(device)
+        self.family.restore_buffers(self._model, device)
         self._arguments: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def _adopt(self, state: Mapping[str, Tensor], device: torch.device) -> dict[str, nn.Parameter]:
@@ -80,13 +77,6 @@ class StageModel:
                 place_parameter(self._model, head_name, adopted[name])
         return adopted
 
-    def _rebuild_recomputed(self, device: torch.device) -> None:
-        for path in self.family.recomputed:
-            old = self._model.get_submodule(path)
-            parent, _, leaf = path.rpartition(".")
-            build: Callable[..., nn.Module] = type(old)
-            setattr(self._model.get_submodule(parent), leaf, build(config=self._model.config).to(device))
-
     def tie_head(self, first: StageModel) -> dict[str, nn.Parameter]:
         """Let the head share its memory with the embeddings of the first stage, where the model ties them.
 
@@ -107,30 +97,35 @@ class StageModel:
         if self._model.training is not training:
             self._model.train(training)
 
-    def forward(self, value: Tensor, seed_of_unit: SeedOfUnit) -> Tensor:
+    def forward(self, value: Tensor, seed_of_unit: SeedOfUnit, positions_BT: Tensor | None = None) -> Tensor:
         """What the stage makes of one micro-batch.
 
         Args:
             value: tokens (B, T) for the first stage, else the activation (B, T, D) of the stage before.
             seed_of_unit: gives each unit's seed; asked only where the model draws random numbers.
+            positions_BT: position of each token within its example, where a row holds several; such tokens see nothing
+                of the examples beside theirs. None: each row is one sequence.
 
         Returns:
             The activation (B, T, D), or logits (B, T, V) from the last stage.
         """
         if self.span.embeddings:
             self._seed(seed_of_unit, EMBEDDINGS_UNIT)
-            value = self.family.embed(self._model, value)
-        arguments = self._layer_arguments(value)
+            value = self.family.embed(self._model, value, positions_BT)
+        arguments = self._layer_arguments(value, positions_BT)
         layers = self._model.get_submodule(self.family.layers)
         for index in self.span.layers:
             self._seed(seed_of_unit, index + 1)
-            value = self.family.call_layer(layers[index], value, arguments)
+            value = self.family.call_layer(layers[index], index, value, arguments)
         return self.family.logits(self._model, value) if self.span.head else value
 
-    def loss(self, logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
-        """Mean negative log-likelihood (nats, scalar) of each token given those before it, by the model's own loss."""
+    def loss(self, logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
+        """Mean negative log-likelihood (nats, scalar) of the labelled tokens, by the model's own loss.
+
+        Labels stand where their tokens do; the model's loss shifts them. -100 is no target.
+        """
         loss: Tensor = self._model.loss_function(
-            logits=logits_BTV, labels=tokens_BT, vocab_size=self._model.config.vocab_size
+            logits=logits_BTV, labels=labels_BT, vocab_size=self._model.config.vocab_size
         )
         return loss
 
@@ -138,12 +133,16 @@ class StageModel:
         if self._dropout and self._model.training:
             torch.manual_seed(seed_of_unit(unit))
 
-    def _layer_arguments(self, hidden_BTD: Tensor) -> dict[str, Any]:
+    @torch.no_grad()
+    def _layer_arguments(self, hidden_BTD: Tensor, positions_BT: Tensor | None) -> dict[str, Any]:
+        """The layers' arguments; those of whole rows depend on the shape alone and are kept."""
+        hidden_BTD = hidden_BTD.detach()
+        if positions_BT is not None:
+            return self.family.layer_arguments(self._model, hidden_BTD, positions_BT)
         shape = tuple(hidden_BTD.shape)
         if shape not in self._arguments:
             self._arguments.clear()
-            with torch.no_grad():
-                self._arguments[shape] = self.family.layer_arguments(self._model, hidden_BTD.detach())
+            self._arguments[shape] = self.family.layer_arguments(self._model, hidden_BTD, None)
         return self._arguments[shape]
 
 

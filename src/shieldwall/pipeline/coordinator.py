@@ -7,7 +7,7 @@ Before the commit nothing that was computed has changed a weight; `Discard` take
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -46,12 +46,12 @@ R = TypeVar("R", Assigned, Played, Prepared, Committed, Discarded, StateReport)
 class StepResult:
     """What a committed step reports.
 
-    `loss` is the mean over the micro-batches in nats before the update, `gradient_norm` the global norm before
+    `losses` holds each micro-batch's mean loss in nats before the update, `gradient_norm` is the global norm before
     clipping.
     """
 
     step: int
-    loss: float
+    losses: Mapping[int, float]
     gradient_norm: float
     learning_rate: float
 
@@ -80,13 +80,21 @@ class Coordinator:
         await self._gather(Assigned, 1)
         self._hosts[span.index] = host
 
-    async def step(self, plan: Plan, step: int, learning_rate: float) -> StepResult:
+    async def step(
+        self, plan: Plan, step: int, learning_rate: float, positions: Mapping[int, Tensor] | None = None
+    ) -> StepResult:
         """Train one step and commit it.
+
+        Args:
+            plan: the lanes to play.
+            step: its number.
+            learning_rate: of this step.
+            positions: micro-batch to positions (B, T), where a row holds several examples.
 
         Raises:
             NonFiniteError: SW-N101; nothing of the step has changed a weight.
         """
-        played = await self._play(plan, step)
+        played = await self._play(plan, step, positions or {})
         norms = _merge(report.norms for report in played)
         norm = global_norm(norms, tuple(self._stage_of))
         if not norm.isfinite():
@@ -96,9 +104,7 @@ class Coordinator:
         await self._gather(Prepared, len(self.hosts))
         await self._order_all(Commit(step=step))
         await self._gather(Committed, len(self.hosts))
-        losses = _merge(report.losses for report in played)
-        mean_loss = sum(float(losses[micro_batch]) for micro_batch in sorted(losses)) / len(losses)
-        return StepResult(step=step, loss=mean_loss, gradient_norm=float(norm), learning_rate=learning_rate)
+        return StepResult(step=step, losses=_losses(played), gradient_norm=float(norm), learning_rate=learning_rate)
 
     async def evaluate(self, plan: Plan, step: int) -> dict[int, float]:
         """Mean loss in nats of each micro-batch of the evaluation blocks.
@@ -106,8 +112,7 @@ class Coordinator:
         Raises:
             NonFiniteError: SW-N101.
         """
-        losses = _merge(report.losses for report in await self._play(plan, step))
-        return {micro_batch: float(loss) for micro_batch, loss in losses.items()}
+        return _losses(await self._play(plan, step, {}))
 
     async def states(self) -> AsyncIterator[tuple[int, StageState]]:
         """The committed state of each stage in order, one stage at a time."""
@@ -125,7 +130,7 @@ class Coordinator:
         """Names of the hosts that hold a stage, each once."""
         return list(dict.fromkeys(self._hosts.values()))
 
-    async def _play(self, plan: Plan, step: int) -> list[Played]:
+    async def _play(self, plan: Plan, step: int, positions: Mapping[int, Tensor]) -> list[Played]:
         for lane in plan.lanes:
             order = Play(
                 run=self._run,
@@ -134,6 +139,7 @@ class Coordinator:
                 step=step,
                 training=plan.training,
                 actions=_write_actions(lane),
+                positions=positions,
             )
             await self._endpoint.send(lane.host, order)
         return await self._gather(Played, len(plan.lanes), step=step)
@@ -199,6 +205,12 @@ class Coordinator:
 def _write_actions(lane: Lane) -> tuple[str, ...]:
     """A lane's actions in their text form; the same lane is played with every step."""
     return tuple(str(action) for action in lane.actions)
+
+
+def _losses(played: Sequence[Played]) -> dict[int, float]:
+    """Each micro-batch's mean loss, in order."""
+    losses = _merge(report.losses for report in played)
+    return {micro_batch: float(losses[micro_batch]) for micro_batch in sorted(losses)}
 
 
 K = TypeVar("K")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.ids import COORDINATOR
@@ -32,6 +31,7 @@ from shieldwall.core.messages import (
     StateReport,
     Stop,
 )
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import StageModel
 from shieldwall.pipeline.compute import Compute, InlineCompute
@@ -49,9 +49,7 @@ from shieldwall.transport import Endpoint
 class HostSettings:
     """What every host of a run is told before it takes a stage."""
 
-    config: PreTrainedConfig
-    """Configuration of the whole model."""
-    attention: str
+    model: ModelSettings
     seed: int
     device: torch.device
     optimizer: OptimizerSettings
@@ -120,9 +118,7 @@ class StageHost:
     async def _assign(self, order: Assign) -> None:
         settings = self._settings
         span = StageSpan(order.stage, order.stages, order.first_layer, order.last_layer)
-        model = StageModel(
-            settings.config, span, order.state.parameters, attention=settings.attention, device=settings.device
-        )
+        model = StageModel(settings.model, span, order.state.parameters, device=settings.device)
         stage = HostedStage(model, settings.seed, settings.device)
         moments = {
             name: {key: moment.to(settings.device) for key, moment in kept.items()}

@@ -95,20 +95,27 @@ class HostedStage:
         self._device = device
         self._open: dict[int, _OpenMicroBatch] = {}
 
-    def forward(self, step: int, micro_batch: int, value: Tensor, *, training: bool) -> Tensor:
+    def forward(
+        self, step: int, micro_batch: int, value: Tensor, positions_BT: Tensor | None = None, *, training: bool
+    ) -> Tensor:
         """Activation (B, T, D), or logits (B, T, V) from the last stage, ready to travel.
 
         Args:
             step: numbers the dropout masks, as `micro_batch` does.
             micro_batch: which one of the step.
             value: tokens (B, T) or activation (B, T, D).
+            positions_BT: within the examples of a row, where rows hold several.
             training: keep what the backward pass needs.
         """
         entry = value.to(self._device).detach()
         if training and not self.model.span.embeddings:
             entry.requires_grad_(True)
         with torch.set_grad_enabled(training):
-            output = self.model.forward(entry, lambda unit: dropout_seed(self._seed, step, micro_batch, unit))
+            output = self.model.forward(
+                entry,
+                lambda unit: dropout_seed(self._seed, step, micro_batch, unit),
+                None if positions_BT is None else positions_BT.to(self._device),
+            )
             output = output.contiguous()
         if training:
             self._open[micro_batch] = _OpenMicroBatch(entry, output)
@@ -116,12 +123,12 @@ class HostedStage:
 
     def loss(self, micro_batch: int, logits_BTV: Tensor, batch: MicroBatch, *, training: bool) -> Tensor:
         """Mean loss (nats, 0-dim) of the last stage's logits; in training it becomes what `backward` starts from."""
-        tokens_BT = batch.tokens_BT.to(self._device)
+        labels_BT = batch.labels_BT.to(self._device)
         if not training:
             with torch.no_grad():
-                return self.model.loss(logits_BTV, tokens_BT)
+                return self.model.loss(logits_BTV, labels_BT)
         opened = self._open[micro_batch]
-        loss = self.model.loss(opened.exit, tokens_BT)
+        loss = self.model.loss(opened.exit, labels_BT)
         opened.exit = loss / batch.loss_divisor
         return loss.detach()
 

@@ -104,7 +104,7 @@ class LanePlayer:
         await self._endpoint.send(action.peer, frame)
 
     async def _forward(self, action: Action) -> None:
-        stage, micro_batch, step = self._stages[action.stage], action.micro_batch, self._play.step
+        stage, micro_batch = self._stages[action.stage], action.micro_batch
         key = _Key(False, action.stage, micro_batch)
         border = self._border(key)
         if stage.model.span.embeddings:
@@ -113,20 +113,23 @@ class LanePlayer:
             value = self._use(_Key(False, action.stage - 1, micro_batch))
             for hook in self._hooks:
                 value = await hook.before_forward(border, value)
-        training = self._play.training
         if stage.model.span.head:
             await self._compute.run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
             return
-        output = await self._compute.run(action, lambda: stage.forward(step, micro_batch, value, training=training))
+        output = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, value))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
         _require_finite(output, border.slot, "an activation")
         self._tensors[key] = output
 
+    def _compute_forward(self, stage: HostedStage, micro_batch: int, value: Tensor) -> Tensor:
+        play = self._play
+        positions_BT = play.positions.get(micro_batch)
+        return stage.forward(play.step, micro_batch, value, positions_BT, training=play.training)
+
     def _forward_to_loss(self, stage: HostedStage, micro_batch: int, value: Tensor, slot: Slot) -> None:
-        training = self._play.training
-        logits_BTV = stage.forward(self._play.step, micro_batch, value, training=training)
-        loss = stage.loss(micro_batch, logits_BTV, self._batch(micro_batch), training=training)
+        logits_BTV = self._compute_forward(stage, micro_batch, value)
+        loss = stage.loss(micro_batch, logits_BTV, self._batch(micro_batch), training=self._play.training)
         _require_finite(loss, slot, "a loss")
         self.losses[micro_batch] = loss
 

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from shieldwall.config import Config
 from shieldwall.core.errors import Interrupted
 from shieldwall.dashboard.progress import ProgressView
-from shieldwall.data import Batches, BatchOrder, Blocks, evaluation_batches
 from shieldwall.pipeline.coordinator import Coordinator, StepResult
-from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
-from shieldwall.run.evaluate import perplexity_of, predicted_tokens
+from shieldwall.run.evaluate import perplexity_of
+from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_metrics
 from shieldwall.run.planning import RunPlan
 from shieldwall.schedule import Plan
-
-
-class BlockFeed:
-    """Tokens for the initiator's host, from blocks of one length.
-
-    Args:
-        blocks: training and evaluation blocks.
-        config: of the run.
-    """
-
-    def __init__(self, blocks: Blocks, config: Config) -> None:
-        pipeline = config.pipeline
-        order = BatchOrder(len(blocks.train_NT), pipeline.micro_batches, config.micro_batch_size, config.run.seed)
-        self._batches = Batches(blocks.train_NT, order)
-        self._divisor = float(pipeline.micro_batches)
-        self.evaluation_batches: list[Tensor] = evaluation_batches(blocks.eval_NT, config.micro_batch_size)
-
-    def training(self, step: int, micro_batch: int) -> MicroBatch:
-        """What `micro_batch` of `step` trains on."""
-        return MicroBatch(self._batches.micro_batch(step, micro_batch), self._divisor)
-
-    def evaluation(self, micro_batch: int) -> MicroBatch:
-        """What is evaluated in place `micro_batch`."""
-        return MicroBatch(self.evaluation_batches[micro_batch], 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +89,9 @@ class TrainingLoop:
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
         start = time.perf_counter()
-        result = await tools.coordinator.step(tools.run_plan.plan, step, self._learning_rate.at(step))
+        result = await tools.coordinator.step(
+            tools.run_plan.plan, step, self._learning_rate.at(step), tools.feed.positions(step)
+        )
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
@@ -135,7 +109,7 @@ class TrainingLoop:
     def _line(self, result: StepResult, seconds: float) -> dict[str, Any]:
         return {
             "step": result.step,
-            "loss": result.loss,
+            "loss": self._tools.feed.training_loss(result.step, result.losses),
             "learning_rate": result.learning_rate,
             "gradient_norm": result.gradient_norm,
             "tokens_per_second": self._tools.config.step_tokens / seconds,
@@ -162,11 +136,8 @@ class TrainingLoop:
 
     async def _evaluate(self) -> float:
         """Perplexity on the evaluation blocks: exp of the mean loss over all their targets."""
-        batches = self._tools.feed.evaluation_batches
         losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
-        targets = [predicted_tokens(tokens_BT) for tokens_BT in batches]
-        mean = math.fsum(losses[index] * targets[index] for index in losses) / sum(targets)
-        return perplexity_of(mean, f"after step {self._progress.step}")
+        return perplexity_of(self._tools.feed.evaluation_loss(losses), f"after step {self._progress.step}")
 
     def _out_of_patience(self) -> bool:
         patience = self._tools.config.evaluation.patience

@@ -10,11 +10,12 @@ import torch
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pinned_arithmetic
-from shieldwall.core.errors import ConfigError
+from shieldwall.core.errors import ConfigError, ModelError
 from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.cut import UnitSeconds, balance_cut
 from shieldwall.models.families import find_family
 from shieldwall.models.measure import ModelCosts, UnitCost, measure_model
+from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.span import StageSpan, check_cut, spans_of
@@ -35,7 +36,7 @@ class RunPlan:
     costs: StageCosts
     memory_bytes: dict[str, int]
     """Peak need of each host."""
-    attention: str
+    model: ModelSettings
     device: torch.device
     arithmetic: ArithmeticClass
 
@@ -120,10 +121,9 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     stages = config.pipeline.stages
     if config.pipeline.cut != "auto":
         check_cut(config.pipeline.cut, layers=source.layers, stages=stages)
-    attention = source.family.attention if config.model.attention == "auto" else config.model.attention
+    model = ModelSettings(config=source.config, attention=choose_attention(config, source))
     costs = measure_model(
-        source.config,
-        attention=attention,
+        model,
         device=device,
         batch=config.micro_batch_size,
         block_tokens=config.data.block_tokens,
@@ -142,9 +142,30 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
         host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages) for host in hosts
     }
     arithmetic = name_arithmetic(
-        device, threads=config.run.threads, attention=attention, dtype=config.model.dtype, optimizer=settings.name
+        device, threads=config.run.threads, attention=model.attention, dtype=config.model.dtype, optimizer=settings.name
     )
-    return RunPlan(plan, spans, seconds, memory, attention, device, arithmetic)
+    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic)
+
+
+def choose_attention(config: Config, source: ModelSource) -> str:
+    """The attention implementation that the configuration asks for.
+
+    Raises:
+        ModelError: SW-M107; the family has no such implementation.
+    """
+    wish, offered = config.model.attention, source.family.attentions
+    if wish == "auto":
+        return offered[0]
+    if wish not in offered:
+        raise ModelError(
+            "SW-M107",
+            "the model has no such attention implementation",
+            where="model.attention",
+            expected=f"one of: auto, {', '.join(offered)}; {source.config.model_type} has no other",
+            got=wish,
+            remedy='set model.attention to "auto"',
+        )
+    return wish
 
 
 def refuse_hopeless(config: Config, source: ModelSource) -> None:
@@ -153,7 +174,7 @@ def refuse_hopeless(config: Config, source: ModelSource) -> None:
     Raises:
         PlanError: SW-P201.
     """
-    skeleton = build_skeleton(source.config, "eager", torch.float32)
+    skeleton = build_skeleton(ModelSettings(config=source.config, attention="eager"))
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     logits = config.micro_batch_size * config.data.block_tokens * int(source.config.vocab_size)
     least = FLOAT_BYTES * (parameters * 2 * (1 + optimizer_settings(config).moments) + logits)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from shieldwall.config import Config
 from shieldwall.core.files import whole_folder
 from shieldwall.dashboard.progress import ProgressView
@@ -19,8 +17,9 @@ from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, r
 from shieldwall.recovery.model_folder import copy_model
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.evaluate import write_recipe
+from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
-from shieldwall.run.loop import BlockFeed, LoopResult, LoopTools, TrainingLoop
+from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings
 from shieldwall.run.states import owners, stage_states
@@ -45,11 +44,10 @@ class TrainingSession:
     async def play(self) -> LoopResult:
         """Deploy, hand out the stages, run the loop, export the model."""
         config, run_plan, source = self.config, self.run_plan, self.materials.source
-        skeleton = build_skeleton(source.config, run_plan.attention, torch.float32)
+        skeleton = build_skeleton(run_plan.model)
         stage_of = owners(skeleton, run_plan.spans)
         settings = HostSettings(
-            config=source.config,
-            attention=run_plan.attention,
+            model=run_plan.model,
             seed=config.run.seed,
             device=run_plan.device,
             optimizer=optimizer_settings(config),

@@ -30,10 +30,10 @@ class GPT2(Family):
             attn_pdrop=0.0,
         )
 
-    def embed(self, model: PreTrainedModel, tokens_BT: Tensor) -> Tensor:
+    def embed(self, model: PreTrainedModel, tokens_BT: Tensor, positions_BT: Tensor | None) -> Tensor:
         body = model.transformer
         hidden_BTD = body.wte(tokens_BT)
-        hidden: Tensor = body.drop(hidden_BTD + body.wpe(self.positions(hidden_BTD)))
+        hidden: Tensor = body.drop(hidden_BTD + body.wpe(self.positions(hidden_BTD, positions_BT)))
         return hidden
 
     def logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:

@@ -46,12 +46,12 @@ class OPT(Family):
                 remedy='set "layerdrop": 0.0 in the model\'s config.json',
             )
 
-    def embed(self, model: PreTrainedModel, tokens_BT: Tensor) -> Tensor:
+    def embed(self, model: PreTrainedModel, tokens_BT: Tensor, positions_BT: Tensor | None) -> Tensor:
         decoder = model.model.decoder
         words_BTE = decoder.embed_tokens(tokens_BT)
-        positions_BT = self.positions(words_BTE).expand(tokens_BT.shape)
         everywhere_BT = torch.ones(tokens_BT.shape, device=tokens_BT.device)
-        position_BTD = decoder.embed_positions(everywhere_BT, 0, position_ids=positions_BT)
+        numbers_BT = self.positions(words_BTE, positions_BT).expand(tokens_BT.shape)
+        position_BTD = decoder.embed_positions(everywhere_BT, 0, position_ids=numbers_BT)
         if decoder.project_in is not None:
             words_BTE = decoder.project_in(words_BTE)
         hidden: Tensor = words_BTE + position_BTD
