@@ -135,14 +135,14 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import open_source
 from shieldwall.models.span import spans_of
 from shieldwall.models.stage import StageModel
-from shieldwall.run.states import stage_states
+from shieldwall.run.states import Origin, stage_states
 source = open_source(Path({str(tmp_path)!r}))
 settings = ModelSettings(config=source.config, attention="sdpa")
 skeleton = build_skeleton(settings)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 stages = [
-    StageModel(settings, span, state.parameters, device=torch.device("cpu"))
-    for span, state in stage_states(skeleton, spans_of([2, 2, 2, 2]), source.folder, None)
+    StageModel(settings, holding.span, holding.state.parameters, device=torch.device("cpu"))
+    for holding in stage_states(skeleton, spans_of([2, 2, 2, 2]), Origin(base=source.folder))
 ]
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """

@@ -25,7 +25,7 @@ from shieldwall.pipeline.host import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.states import owners, stage_states
+from shieldwall.run.states import Origin, owners, stage_states
 from shieldwall.schedule import Host, make_plan, usual_hosts
 
 
@@ -108,8 +108,9 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
     weights: dict[str, Tensor] = {}
     losses = []
     async with deployment as coordinator:
-        for span, state in stage_states(skeleton, spans, folder, None):
-            await coordinator.assign(plan.host_of(span.index), span, state)
+        for holding in stage_states(skeleton, spans, Origin(base=folder)):
+            span = holding.span
+            await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
         for step in range(case.steps):
             result = await coordinator.step(plan, step, case.learning_rate.at(step))
             losses.append(sum(result.losses.values()) / len(result.losses))

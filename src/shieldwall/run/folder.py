@@ -5,7 +5,8 @@ runs/NAME/
   plan.json       the plan that was played             summary.json    written last
   initial/        first weights and tokenizer of a     checkpoints/    step-N/
                   tiny: model                          model/          the result, in Hugging Face layout
-  run.lock        held while a process trains here     inputs.json     roots of the blocks, arithmetic class
+  run.lock        held while a process trains here     adapter/        under LoRA, as peft loads it
+  inputs.json     roots of the blocks, arithmetic class
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
 
     @property
     def summary(self) -> Path:
@@ -225,10 +230,11 @@ def keep_metrics_before(path: Path, step: int) -> None:
 
 
 def remove_stale(folder: RunFolder) -> None:
-    """Remove what a killed run left half done: partial folders, and a model without its summary."""
+    """Remove what a killed run left half done: partial folders, and results without their summary."""
     remove_partials(folder.path)
-    if folder.model.exists() and not folder.summary.exists():
-        remove_whole(folder.model)
+    for result in (folder.model, folder.adapter):
+        if result.exists() and not folder.summary.exists():
+            remove_whole(result)
 
 
 def forget_untrained(folder: RunFolder) -> None:
