@@ -80,7 +80,7 @@ def write_lora(folder: Path, settings: ModelSettings) -> None:
     """
     if settings.adapter is None:
         raise LookupError("these settings train no adapters")
-    fields: dict[str, Any] = settings.adapter.to_dict()  # type: ignore[no-untyped-call]
+    fields: dict[str, Any] = settings.adapter.to_dict()
     fields["inference_mode"] = True
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in fields.items()}
     (folder / CONFIG_FILE).write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n")

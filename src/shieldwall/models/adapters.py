@@ -58,7 +58,7 @@ def make_lora(
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes any number
+        lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=ALL_LINEAR if wanted == [ALL_LINEAR] else wanted,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in skeleton.modules()),
