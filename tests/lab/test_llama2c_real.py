@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_greedy_text_is_that_of_the_model_card(source: Path, folder: Path) -> No
         "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
     )
     assert text == told
+
+
+def test_the_python_of_the_page_prints_what_the_page_shows(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to-convert-llama2c.md").read_text()
+    code, _, rest = page.split("```python\n")[1].partition("```")
+    script = tmp_path / "page.py"
+    script.write_text(code)
+    monkeypatch.chdir(folder.parent)
+    runpy.run_path(str(script))
+    assert capsys.readouterr().out == rest.split("```\n")[1]
 
 
 def test_lines_of_shakespeare_have_the_ids_of_llama2c_and_comes_back(source: Path, folder: Path, shared: Path) -> None:

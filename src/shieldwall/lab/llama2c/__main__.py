@@ -14,24 +14,26 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def main(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.bin", help="Weights in the legacy float32 format.")],
-    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.bin", help="The tokenizer that belongs to them.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make; must not exist yet.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.bin")],
+    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.bin")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
 ) -> None:
     """Convert a model of llama2.c to Hugging Face layout.
 
-    OUT then holds config.json, model.safetensors, tokenizer.json and tokenizer_config.json, as transformers writes
-    them. It can be given wherever a model is named, and no hub is asked for anything.
+    MODEL.bin holds the weights in the legacy float32 format: that of the .bin files at karpathy/tinyllamas, and of
+    python export.py --version 0 in llama2.c.
 
-    The legacy format is that of the .bin files at karpathy/tinyllamas, and of python export.py --version 0 in
-    llama2.c. The rows of the projections to queries and keys are put into the order that transformers wants; no
-    number changes.
+    TOKENIZER.bin is the tokenizer that the model was trained with. It must have as many tokens as the model.
 
+    OUT is the folder to make; it must not exist yet. It gets config.json, model.safetensors, tokenizer.json and
+    tokenizer_config.json, as transformers writes them, and can then be given wherever a model is named. No hub is
+    asked for anything. The rows of the projections to queries and keys are put into the order that transformers
+    wants; no number changes.
+
+    \b
     Example:
-
         python -m shieldwall.lab.llama2c stories260K.bin tok512.bin stories260K
-
-        shieldwall train --set model.name=stories260K --set pipeline.stages=5 --set data.corpus=text:input.txt
+        shieldwall eval stories260K --data text:input.txt
 
     Exit codes: 0 written, 1 the disk refused, 2 a file cannot be used or OUT exists. OUT is whole or not there.
     """
