@@ -166,7 +166,7 @@ def token_row(score: float, length: int, text: bytes) -> bytes:
     ("change", "code", "said"),
     [
         (lambda content: content[:3], "SW-M124", "a file of 3 bytes"),
-        (lambda content: content[:-1], "SW-M124", "token 275"),
+        (lambda content: content[:-1], "SW-M124", "a piece of 2 bytes"),
         (lambda content: content + b"\0", "SW-M124", "1 bytes and the end of the file"),
         (lambda content: content + token_row(0, 2**31 - 1, b"x"), "SW-M124", "1 to 6 bytes"),
         (lambda content: content + token_row(0, 0, b""), "SW-M124", "1 to 6 bytes"),
