@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import LoraConfig
 from torch import Tensor
 
 from shieldwall.core.errors import ModelError
 from shieldwall.core.roots import open_safetensors, tensor_names
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -87,6 +89,8 @@ def write_lora(folder: Path, settings: ModelSettings) -> None:
 
 
 def _read_config(folder: Path) -> LoraConfig:
+    from peft import LoraConfig
+
     path = folder / CONFIG_FILE
     try:
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

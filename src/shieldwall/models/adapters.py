@@ -9,6 +9,8 @@ peft's own files, without the prefix that is the same for all (`PEFT_PREFIX`).
     transformer.h.0.attn.c_attn.lora_A.default.weight     in the injected model
     transformer.h.0.attn.c_attn.lora_A.weight             here
 
+Peft is imported where it is used: it takes a second, and most runs train whole weights.
+
 Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
 """
 
@@ -17,11 +19,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -29,6 +29,9 @@ from transformers.pytorch_utils import Conv1D
 from shieldwall.core.errors import ModelError
 from shieldwall.core.seeds import adapter_seed
 from shieldwall.models.families import find_family
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 PEFT_PREFIX = "base_model.model."
 """What peft's files put before every tensor's name."""
@@ -54,6 +57,9 @@ def make_lora(
         targets: names of modules, or how they end; empty: what peft takes for the model, else every linear module.
         base: name or folder of the model that they belong to.
     """
+    from peft import LoraConfig
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
+
     wanted = targets or list(PEFT_TARGETS.get(skeleton.config.model_type, [ALL_LINEAR]))
     return LoraConfig(
         task_type="CAUSAL_LM",
@@ -73,6 +79,8 @@ def inject(skeleton: PreTrainedModel, lora: LoraConfig) -> None:
         ModelError: SW-M130, no module has a target's name; SW-M131, something else than a layer's plain adapters would
             be trained.
     """
+    from peft import inject_adapter_in_model
+
     try:
         with torch.device("meta"):
             inject_adapter_in_model(copy.deepcopy(lora), skeleton, adapter_name=_NAME)
@@ -142,6 +150,8 @@ def draw_adapters(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str,
 
 def merge(layers: nn.Module) -> None:
     """Add every adapter under `layers` to the module that it belongs to, in place, as peft does."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for module in layers.modules():
         if isinstance(module, BaseTunerLayer):
             module.merge()

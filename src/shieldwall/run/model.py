@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig
 
 from shieldwall.config import Config, ModelSection
 from shieldwall.core.errors import ConfigError, ModelError
@@ -15,6 +15,9 @@ from shieldwall.models.adapters import is_adapter, make_lora
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton, parameter_shapes
 from shieldwall.models.source import ModelSource, tiny_family
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

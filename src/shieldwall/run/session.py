@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from shieldwall.config import Config
 from shieldwall.core.messages import StageState
@@ -114,6 +117,9 @@ class TrainingSession:
         config = copy.deepcopy(self.materials.source.config)
         config.dtype = self.run_plan.model.dtype
         config.save_pretrained(folder)
+        generation = self.materials.source.folder / GENERATION_CONFIG_NAME
+        if generation.exists():
+            shutil.copyfile(generation, folder / GENERATION_CONFIG_NAME)
         self._write_text_assets(folder)
 
     def _write_adapter_assets(self, folder: Path) -> None:
