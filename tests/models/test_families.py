@@ -19,13 +19,14 @@ from shieldwall.models.stage import StageModel, stage_shapes
 from shieldwall.models.weights import WeightFiles
 
 FAMILY_NAMES = sorted(FAMILIES)
+WITH_ATTENTION = [(name, attention) for name in FAMILY_NAMES for attention in FAMILIES[name].attentions]
 
 
 def stages_of(folder: Path, cut: list[int], attention: str) -> list[StageModel]:
     source = open_source(folder)
     settings = ModelSettings(config=source.config, attention=attention)
     skeleton = build_skeleton(settings)
-    files = WeightFiles(folder, skeleton.base_model_prefix)
+    files = WeightFiles(folder, skeleton.base_model_prefix, source.family.stored_names)
     stages = []
     for span in spans_of(cut):
         state = files.read(stage_shapes(skeleton, span), torch.float32)
@@ -36,8 +37,7 @@ def stages_of(folder: Path, cut: list[int], attention: str) -> list[StageModel]:
     return stages
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize(("family", "attention"), WITH_ATTENTION)
 def test_stages_in_a_row_give_the_whole_models_logits(family: str, attention: str, make_model: MakeModel) -> None:
     folder = make_model(family, 4)
     tokens_BT = torch.randint(97, (2, 13), generator=torch.Generator().manual_seed(1))

@@ -42,7 +42,8 @@ class Case:
     steps: int = 5
     dropout: float = 0.1
     clip_norm: float = 0.5
-    attention: str = "sdpa"
+    attention: str = ""
+    """Implementation by transformers' name; empty for the first that the family has."""
     seed: int = 7
     batch: int = 2
     block_tokens: int = 16
@@ -54,6 +55,10 @@ class Case:
     @property
     def learning_rate(self) -> LearningRate:
         return LearningRate(peak=3e-3, warmup_steps=2, steps=self.steps, shape="cosine")
+
+    @property
+    def attention_name(self) -> str:
+        return self.attention or find_family(self.family, "test").attentions[0]
 
     @property
     def tokens(self) -> Tensor:
@@ -91,7 +96,7 @@ def train_pipeline(case: Case, folder: Path) -> Trained:
 async def _train_pipeline(case: Case, folder: Path) -> Trained:
     config = case.config(folder)
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
-    model = ModelSettings(config=config, attention=case.attention)
+    model = ModelSettings(config=config, attention=case.attention_name)
     skeleton = build_skeleton(model)
     plan = make_plan(case.schedule, case.stages, case.micro_batches, case.hosts())
     settings = HostSettings(model=model, seed=case.seed, device=torch.device("cpu"), optimizer=case.optimizer)
@@ -121,12 +126,11 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
 def train_reference(case: Case, folder: Path) -> Trained:
     """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, config=case.config(folder), attn_implementation=case.attention, dtype=torch.float32
+        folder, config=case.config(folder), attn_implementation=case.attention_name, dtype=torch.float32
     )
     model.train()
     family = find_family(case.family, "test")
-    units = [model.get_submodule(family.embeddings[-1]) if case.family == "gpt2" else model.get_input_embeddings()]
-    units += list(model.get_submodule(family.layers))
+    units = [model.get_input_embeddings(), *model.get_submodule(family.layers)]
     rates = [case.learning_rate.at(step) for step in range(case.steps)]
     losses = train_plain(
         model,

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from shieldwall.core.messages import StageState
+from shieldwall.models.families import find_family
 from shieldwall.models.skeleton import parameter_shapes
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import stage_shapes
@@ -30,7 +31,8 @@ def stage_states(
     Raises:
         ModelError, CheckpointError: the weights cannot be read (see `models/weights.py`).
     """
-    files = WeightFiles(folder, skeleton.base_model_prefix)
+    family = find_family(skeleton.config.model_type, str(folder))
+    files = WeightFiles(folder, skeleton.base_model_prefix, family.stored_names)
     for span in spans:
         shapes = stage_shapes(skeleton, span)
         moments = start.moments(shapes) if start else {}
