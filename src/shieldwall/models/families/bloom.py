@@ -1,4 +1,4 @@
-"""BLOOM: no position embeddings but alibi, a bias on the attention scores; layer norm after the embeddings, tied head."""
+"""BLOOM: alibi instead of position embeddings, layer norm after the embeddings, head tied or not."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Bloom(Family):
 
     def call_layer(self, layer: nn.Module, index: int, hidden_BTD: Tensor, arguments: dict[str, Any]) -> Tensor:
         del index
-        output, _weights = layer(hidden_BTD, **arguments)
-        return output  # type: ignore[no-any-return]
+        output: Tensor = layer(hidden_BTD, **arguments)[0]
+        return output
 
     def logits(self, model: PreTrainedModel, hidden_BTD: Tensor) -> Tensor:
         logits: Tensor = model.lm_head(model.transformer.ln_f(hidden_BTD))
@@ -61,8 +61,8 @@ def _alibi(model: PreTrainedModel, hidden_BTD: Tensor, positions_BT: Tensor) -> 
     that they have in the example alone.
     """
     heads = int(model.config.num_attention_heads)
-    two_keys = torch.ones(1, 2, device=hidden_BTD.device)
-    slope_H = model.transformer.build_alibi_tensor(two_keys, heads, torch.float32)[:, 0, 1]
     batch, tokens, _ = hidden_BTD.shape
+    two_keys = torch.ones(1, 2, device=hidden_BTD.device)
+    slope_H: Tensor = model.transformer.build_alibi_tensor(two_keys, heads, torch.float32)[:, 0, 1]
     alibi_BHT = slope_H[:, None] * positions_BT.expand(batch, tokens)[:, None, :]
     return alibi_BHT.reshape(batch * heads, 1, tokens).to(hidden_BTD.dtype)

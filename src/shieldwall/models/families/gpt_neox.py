@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from transformers import GPTNeoXConfig, PreTrainedConfig
 
 from shieldwall.models.families.base import TinyShape
@@ -15,7 +17,7 @@ class GPTNeoX(RotaryFamily):
     layers = "gpt_neox.layers"
     head = ("gpt_neox.final_layer_norm", "lm_head")
     recomputed = ("gpt_neox.rotary_emb",)
-    stored_names = {"lm_head.weight": "embed_out.weight"}
+    stored_names = MappingProxyType({"lm_head.weight": "embed_out.weight"})
     dropout_fields = ("hidden_dropout", "attention_dropout")
 
     def tiny_config(self, shape: TinyShape) -> PreTrainedConfig:

@@ -7,7 +7,7 @@ Hugging Face's own modules, which nobody here needs to know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -25,11 +25,11 @@ def grouped_heads(heads: int) -> int:
 class RotaryFamily(Family):
     """Embeddings, layers with rotary positions, final norm, head: the layout that Llama began."""
 
-    embeddings = ("model.embed_tokens",)
+    embeddings: ClassVar[tuple[str, ...]] = ("model.embed_tokens",)
     layers = "model.layers"
-    head = ("model.norm", "lm_head")
-    recomputed = ("model.rotary_emb",)
-    dropout_fields = ("attention_dropout",)
+    head: ClassVar[tuple[str, ...]] = ("model.norm", "lm_head")
+    recomputed: ClassVar[tuple[str, ...]] = ("model.rotary_emb",)
+    dropout_fields: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
     def attention_kinds(self, config: PreTrainedConfig) -> Sequence[str]:
         """For each layer of the whole model, whether it looks back at everything (`FULL`) or through a sliding window
