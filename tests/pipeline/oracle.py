@@ -44,7 +44,8 @@ class Case:
     steps: int = 5
     dropout: float = 0.1
     clip_norm: float = 0.5
-    attention: str = "sdpa"
+    attention: str = ""
+    """Implementation by transformers' name; empty for the first that the family has."""
     seed: int = 7
     batch: int = 2
     block_tokens: int = 16
@@ -62,6 +63,10 @@ class Case:
     @property
     def learning_rate(self) -> LearningRate:
         return LearningRate(peak=3e-3, warmup_steps=2, steps=self.steps, shape="cosine")
+
+    @property
+    def attention_name(self) -> str:
+        return self.attention or find_family(self.family, "test").attentions[0]
 
     @property
     def tokens(self) -> Tensor:
@@ -136,13 +141,12 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
 def train_reference(case: Case, folder: Path) -> Trained:
     """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, config=case.config(folder), attn_implementation=case.attention, dtype=case.dtype
+        folder, config=case.config(folder), attn_implementation=case.attention_name, dtype=case.dtype
     )
     whole = add_adapters(model, case) if case.lora_rank else model
     whole.train()
     family = find_family(case.family, "test")
-    units = [model.get_submodule(family.embeddings[-1]) if case.family == "gpt2" else model.get_input_embeddings()]
-    units += list(model.get_submodule(family.layers))
+    units = [model.get_input_embeddings(), *model.get_submodule(family.layers)]
     rates = [case.learning_rate.at(step) for step in range(case.steps)]
     trained = {name: parameter for name, parameter in whole.named_parameters() if parameter.requires_grad}
     losses = train_plain(
@@ -161,7 +165,7 @@ def train_reference(case: Case, folder: Path) -> Trained:
 
 def model_settings(case: Case, config: PreTrainedConfig) -> ModelSettings:
     """With adapters that our own code configures from what a user would ask for."""
-    plain = ModelSettings(config=config, attention=case.attention, dtype=case.dtype, autocast=case.autocast)
+    plain = ModelSettings(config=config, attention=case.attention_name, dtype=case.dtype, autocast=case.autocast)
     if not case.lora_rank:
         return plain
     lora = make_lora(

@@ -15,6 +15,7 @@ from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
 import shieldwall.lab.plain as plain
 from conftest import MakeModel
+from layouts import LAYOUTS
 from shieldwall.models.families import FAMILIES
 from shieldwall.pipeline.optimizer import OptimizerSettings
 
@@ -23,7 +24,7 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_pipeline_equals_plain_training(family: str, schedule: str, stages: int, make_model: MakeModel) -> None:
-    """Five steps with clipping, warm-up and dropout; tied heads (GPT-2, OPT) included."""
+    """Five steps with clipping, warm-up and dropout; tied heads (BLOOM, Gemma, GPT-2, OPT) included."""
     folder = make_model(family)
     case = Case(family=family, schedule=schedule, stages=stages)
     found, expected = train_pipeline(case, folder), train_reference(case, folder)
@@ -137,42 +138,11 @@ def test_any_cut_schedule_and_placement_keeps_the_bits(case: Case, make_model: M
     assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
 
 
-def test_opt_350m_layout_keeps_the_bits(tmp_path: Path) -> None:
-    """Norm after the layer, and word embeddings that are narrower than the hidden state."""
-    from transformers import OPTConfig, OPTForCausalLM
-
-    config = OPTConfig(
-        num_hidden_layers=3,
-        hidden_size=32,
-        word_embed_proj_dim=16,
-        ffn_dim=64,
-        num_attention_heads=4,
-        vocab_size=97,
-        max_position_embeddings=64,
-        do_layer_norm_before=False,
-        layerdrop=0.0,
-    )
-    torch.manual_seed(0)
-    OPTForCausalLM(config).save_pretrained(tmp_path)
-    case = Case(family="opt", layers=3, stages=3, steps=2)
-    assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
-
-
-def test_tied_llama_keeps_the_bits(tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        num_hidden_layers=3,
-        hidden_size=32,
-        intermediate_size=64,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=97,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    case = Case(family="llama", layers=3, stages=3, steps=2)
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_unusual_layouts_keep_the_bits(name: str, tmp_path: Path) -> None:
+    """Heads tied or not, windows in some layers, norms after the layer, narrow words, other residuals."""
+    LAYOUTS[name].write(tmp_path)
+    case = Case(family=LAYOUTS[name].family, layers=3, stages=3, steps=2)
     assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
 
 

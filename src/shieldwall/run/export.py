@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from shieldwall.core.files import whole_folder
 from shieldwall.core.messages import StageState
 from shieldwall.models.adapters import PEFT_PREFIX
+from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import StageModel, stage_shapes
@@ -56,7 +57,8 @@ class Exporter:
 
     async def _merged(self, trained: dict[int, StageState]) -> States:
         """Each stage's base weights with its adapters added."""
-        files = WeightFiles(self.base, self.skeleton.base_model_prefix)
+        family = find_family(self.skeleton.config.model_type, str(self.base))
+        files = WeightFiles(self.base, self.skeleton.base_model_prefix, family.stored_names)
         for span in self.spans:
             state = trained[span.index]
             shapes = stage_shapes(self.skeleton, span)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from shieldwall.core.messages import StageState
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import draw_adapters, is_adapter
+from shieldwall.models.families import find_family
 from shieldwall.models.skeleton import parameter_shapes, trained_names
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import stage_shapes
@@ -67,7 +68,8 @@ def stage_states(
     adapters = _adapters({name: shape for name, shape in shapes.items() if is_adapter(name)}, origin)
     checkpoint = origin.checkpoint
     weights = checkpoint.folder if checkpoint and not adapters else origin.base
-    files = WeightFiles(weights, skeleton.base_model_prefix)
+    family = find_family(skeleton.config.model_type, str(weights))
+    files = WeightFiles(weights, skeleton.base_model_prefix, family.stored_names)
     trained = set(trained_names(skeleton))
     for span in spans:
         held = stage_shapes(skeleton, span)
