@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +25,7 @@ from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
+from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
 
@@ -45,6 +46,9 @@ class Sizes:
     throughput: Size
     steps: int
     """Steps of one way in one repeat."""
+    side_by_side: Size
+    stages: tuple[int, ...]
+    """Each K that is held against torch's own pipelining."""
     memory: tuple[MemoryCase, ...]
     pacing: tuple[PacedCase, ...]
 
@@ -66,10 +70,19 @@ SCALES: Mapping[Scale, Sizes] = {
     Scale.TINY: Sizes(
         throughput=_TINY,
         steps=1,
+        side_by_side=replace(_TINY, micro_batches=8, micro_batch_size=1),
+        stages=(2,),
         memory=(MemoryCase(name="tiny", about="Libraries matter alone", size=_TINY, has_goal=True),),
         pacing=paced_cases()[:1],
     ),
-    Scale.SMALL: Sizes(throughput=Size(), steps=3, memory=(_BALANCED, _WEIGHTS), pacing=paced_cases()),
+    Scale.SMALL: Sizes(
+        throughput=Size(),
+        steps=3,
+        side_by_side=Size(micro_batches=8, micro_batch_size=1),
+        stages=(2, 3, 6),
+        memory=(_BALANCED, _WEIGHTS),
+        pacing=paced_cases(),
+    ),
 }
 
 
@@ -82,7 +95,16 @@ def run_benchmarks(
     """
     fewer = max(1, min(3, repeats))
     throughput = ThroughputSettings(size=sizes.throughput, repeats=repeats, steps=sizes.steps, seed=origin.seed)
-    done(asyncio.run(measure_throughput(throughput, ticker)))
+    beside = SideBySideSettings(
+        size=sizes.side_by_side,
+        stages=sizes.stages,
+        repeats=repeats,
+        steps=sizes.steps,
+        seed=origin.seed,
+        devices=devices_here(),
+    )
+    in_one_process = asyncio.run(measure_throughput(throughput, ticker))
+    done(in_one_process.with_section(asyncio.run(measure_side_by_side(beside, ticker))))
     done(measure_memory(sizes.memory, repeats=fewer, seed=origin.seed, ticker=ticker))
     done(asyncio.run(measure_pacing(sizes.pacing, repeats=fewer, seed=origin.seed, ticker=ticker)))
 
