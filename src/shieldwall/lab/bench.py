@@ -1,6 +1,7 @@
 """`python -m shieldwall.lab.bench --out docs/results`: throughput, memory and pacing of the pipeline, measured here.
 
-For each of them it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
+Throughput is measured in one process, and side by side with `torch.distributed.pipelining` in processes of its own.
+For each benchmark it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
 that was missed is a result; a receipt that does not hold means that the numbers mean nothing, and ends with code 1.
 """
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.arithmetic import pinned_arithmetic
+from shieldwall.core.errors import ShieldwallError
 from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
@@ -133,8 +135,12 @@ def main(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
-        run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+    try:
+        with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
+            run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+    except ShieldwallError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
     for report in reports:
         print("\n".join(report.verdicts()))
     if not all(report.sound for report in reports):

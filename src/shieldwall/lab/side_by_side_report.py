@@ -12,9 +12,10 @@ from shieldwall.lab.record import Column, Receipt, Section, Table
 from shieldwall.lab.subject import Size
 
 PLAIN = "plain"
-TOLERANCE = 1e-4
-"""Largest relative difference between a loss of torch's ways and plain's, in the first steps."""
 FIRST_STEPS = 3
+"""In these the losses of torch's ways are held to plain's; later the smallest difference may have grown."""
+CPU_TOLERANCE, OTHER_TOLERANCE = 1e-6, 1e-4
+"""Largest relative difference. On the CPU 1e-8 was seen, and 1e-5 where the tied gradients are not added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +67,15 @@ _NOTES = (
     "The time of torch's ways is that of the slowest rank by its own clock, from a barrier before the first step to the"
     " end of its last update.",
     "Torch's losses are not the same bits as plain's, because the tied gradient and the global norm are summed in"
-    f" another order; they must be within {TOLERANCE:g} of them, relatively, in the first {FIRST_STEPS} steps.",
+    f" another order; on the CPU they must be within {CPU_TOLERANCE:g} of them, relatively, in the first {FIRST_STEPS}"
+    " steps: ten times less than what forgetting the tied gradient's exchange changes.",
 )
 _CUDA_NOTES = (
     "On the CUDA device all processes share one GPU. NCCL refuses two ranks on one GPU, and gloo sends from host memory"
     " alone, so torch's ranks copy activations and gradients through host memory; shieldwall in one process does not."
     " What is compared there is therefore one process on one GPU with several, not two GPU clusters.",
     "On the CUDA device all ways run with deterministic kernels and without TF32; shieldwall's losses are held to the"
-    " same tolerance as torch's there, and the table says how far they are from plain's.",
+    f" same tolerance as torch's there, {OTHER_TOLERANCE:g}, and the table says how far they are from plain's.",
 )
 
 
@@ -151,8 +153,9 @@ def _torch_receipt(device: str, measured: Measured, pairs: Sequence[Pair]) -> Re
 
 def _close_receipt(device: str, measured: Measured, names: Sequence[str]) -> Receipt:
     count = min(FIRST_STEPS, len(measured.losses[PLAIN]))
+    tolerance = CPU_TOLERANCE if device == "cpu" else OTHER_TOLERANCE
     return Receipt(
-        f"side by side, {device}: the losses of {'; '.join(names)} are within {TOLERANCE:g} of plain's, relatively, in"
+        f"side by side, {device}: the losses of {'; '.join(names)} are within {tolerance:g} of plain's, relatively, in"
         f" the first {count} steps",
-        all(loss_difference(measured, name, FIRST_STEPS) <= TOLERANCE for name in names),
+        all(loss_difference(measured, name, FIRST_STEPS) <= tolerance for name in names),
     )

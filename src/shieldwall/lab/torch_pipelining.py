@@ -8,62 +8,19 @@ whatever is measured in the meantime. A rank that ends or hangs ends the benchma
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from shieldwall.core.errors import BenchmarkError
 from shieldwall.lab.interleaved import TimedSteps
+from shieldwall.lab.rank_process import Rank, RankGone, end_ranks, start_rank
 from shieldwall.lab.torch_rank import RankTask
 
-_GRACE = timedelta(seconds=3)
-"""For ranks to end by themselves, and for others to follow one that ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """One process."""
-
-    index: int
-    process: asyncio.subprocess.Process
-    log: Path
-    """Its standard error."""
-
-    async def ask(self, order: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The next answer, after `order` was sent if there is one."""
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RankGone(self.index)
-        if order is not None:
-            self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        line = await self.process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise RankGone(self.index)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def end(self) -> str:
-        """How it ended, with the last line that it printed; empty while it runs."""
-        code = self.process.returncode
-        if code is None:
-            return ""
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
-        printed = [line.strip() for line in lines if line.strip()][-1:]
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ": ".join([f"rank {self.index}", how, *printed])
-
-
-class RankGone(Exception):  # noqa: N818 (it is no error yet: `TorchRanks` says what it means)
-    """A rank's process answers no more."""
+_FOLLOW_WITHIN = timedelta(seconds=3)
+"""For ranks to end after one of them did, so that the message can name them too."""
 
 
 class TorchRanks:
@@ -83,7 +40,10 @@ class TorchRanks:
 
         Raises:
             BenchmarkError: SW-B101, a rank's process has ended; SW-B102, a rank did not answer in time.
+
+        If it fails or is cancelled: all ranks are killed, for one that still works can never answer rightly again.
         """
+        answered = False
         asked = [asyncio.create_task(rank.ask(order)) for rank in self.ranks]
         try:
             done, late = await asyncio.wait(
@@ -93,8 +53,13 @@ class TorchRanks:
                 raise await self._gone(what)
             if late:
                 raise self._late([index for index, task in enumerate(asked) if task in late], what)
-            return [task.result() for task in asked]
+            answers = [task.result() for task in asked]
+            answered = True
+            return answers
         finally:
+            if not answered:
+                for rank in self.ranks:
+                    rank.kill()
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
@@ -102,7 +67,7 @@ class TorchRanks:
     async def _gone(self, what: str) -> BenchmarkError:
         """Names the ranks that ended; those that one took along come soon after it."""
         waits = [asyncio.create_task(rank.process.wait()) for rank in self.ranks]
-        _, late = await asyncio.wait(waits, timeout=_GRACE.total_seconds())
+        _, late = await asyncio.wait(waits, timeout=_FOLLOW_WITHIN.total_seconds())
         for task in late:
             task.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
@@ -158,46 +123,9 @@ async def torch_ranks(tasks: Sequence[RankTask], logs: Path, reply_within: timed
     started: list[Rank] = []
     try:
         for task in tasks:
-            started.append(await _start(task, logs / f"rank-{task.rank}-of-{len(tasks)}.log"))  # noqa: PERF401
+            started.append(await start_rank(task, logs / f"rank-{task.rank}-of-{len(tasks)}.log"))  # noqa: PERF401
         ranks = TorchRanks(started, reply_within)
         await ranks.ask(None, "starting")
         yield ranks
     finally:
-        await _end(started)
-
-
-async def _start(task: RankTask, log: Path) -> Rank:
-    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    local = {"OMP_NUM_THREADS": str(task.threads), "GLOO_SOCKET_IFNAME": _loopback_interface()}
-    with log.open("wb") as errors:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "shieldwall.lab.torch_rank", task.to_json()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, **quiet, **local},
-        )
-    return Rank(task.rank, process, log)
-
-
-async def _end(ranks: Sequence[Rank]) -> None:
-    """Close all standard inputs, which ends a rank that waits; kill what has not ended after a while."""
-    for rank in ranks:
-        if rank.process.stdin is not None:
-            rank.process.stdin.close()
-    ends = [asyncio.create_task(rank.process.communicate()) for rank in ranks]
-    if not ends:
-        return
-    _, late = await asyncio.wait(ends, timeout=_GRACE.total_seconds())
-    for rank, task in zip(ranks, ends, strict=True):
-        if task in late and rank.process.returncode is None:
-            rank.process.kill()
-    await asyncio.gather(*ends, return_exceptions=True)
-
-
-def _loopback_interface() -> str:
-    name: str
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(each.family == socket.AF_INET and each.address == "127.0.0.1" for each in addresses):
-            return name
-    return "lo"
+        await end_ranks(started)

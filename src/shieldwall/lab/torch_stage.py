@@ -103,7 +103,7 @@ class StageTrainer:
         self._hugging_face_loss, self._vocabulary = model.loss_function, model.config.vocab_size
         self._part = Gpt2Part(model, layers, device)
         self._optimizer = torch.optim.AdamW(self._part.parameters(), lr=LEARNING_RATE, fused=True, foreach=False)
-        self._steps, self._ends = steps, ends
+        self._steps, self._ends, self._device = steps, ends, device
         self._micro_batches = len(steps[0])
         stage = PipelineStage(self._part, dist.get_rank(), dist.get_world_size(), _ON_HOST)
         self._schedule: Any = _SCHEDULES[schedule](
@@ -112,11 +112,13 @@ class StageTrainer:
 
     def train(self, first: int, last: int) -> list[float]:
         """Train the steps `first` to `last - 1`; each step's loss in nats on the last rank, nothing on the others."""
-        losses = [self._accumulate(torch.cat(list(self._steps[step]))) for step in range(first, last)]
+        losses = [self._train_step(torch.cat(list(self._steps[step]))) for step in range(first, last)]
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         return [loss for loss in losses if loss is not None]
 
-    def _accumulate(self, tokens_BT: Tensor) -> float | None:
-        """One step. Logits of the step are not gathered: nobody looks at them."""
+    def _train_step(self, tokens_BT: Tensor) -> float | None:
+        """One step on all its sequences. Its logits are not gathered: nobody looks at them."""
         shares: list[Tensor] = []
         inputs = (tokens_BT,) if self._part.embeddings is not None else ()
         target = tokens_BT if self._part.head is not None else None
