@@ -34,6 +34,8 @@ class _Way(NamedTuple):
     stages: int = 0
     schedule: str = ""
     keep: bool = False
+    again: bool = False
+    """With gradient checkpointing."""
 
 
 _NOTHING = _Way("libraries imported, nothing built", "nothing")
@@ -44,7 +46,12 @@ _PIPELINES = (
     _Way("shieldwall K=6 gpipe", "pipeline", 6, "gpipe", keep=True),
     _Way("shieldwall K=6 gpipe, allocator as it comes", "pipeline", 6, "gpipe"),
 )
-WAYS = (_NOTHING, _ACCUMULATION, _ALL_FORWARDS, *_PIPELINES)
+_CHECKPOINTED = (
+    _Way("plain, all forwards first, gradient checkpointing", "all_forwards", again=True),
+    _Way("shieldwall K=3 gpipe, gradient checkpointing", "pipeline", 3, "gpipe", keep=True, again=True),
+    _Way("shieldwall K=6 gpipe, gradient checkpointing", "pipeline", 6, "gpipe", keep=True, again=True),
+)
+WAYS = (_NOTHING, _ACCUMULATION, _ALL_FORWARDS, *_PIPELINES, *_CHECKPOINTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,7 @@ def _task(size: Size, way: _Way, folder: Path, seed: int) -> MemoryTask:
         stages=way.stages,
         schedule=way.schedule,
         keep=way.keep,
+        gradient_checkpointing=way.again,
     )
 
 
@@ -149,6 +157,8 @@ _NOTES = (
     " update it builds the new weights and moments beside the old ones: seven times the weights in all, against four.",
     "The pipeline runs with the allocator's setting that the commands make (`run/allocator.py`), and once without;"
     " plain training runs with the allocator as it comes.",
+    "Gradient checkpointing keeps the inputs of a stage (in plain training: of a layer) between forward and backward"
+    " and computes the rest again; what that costs in time stands in throughput.md.",
     "The plain ways import nothing of this package but the training loop.",
 )
 

@@ -41,6 +41,7 @@ class MemoryTask:
     stages: int = 0
     schedule: str = ""
     keep: bool = False
+    gradient_checkpointing: bool = False
 
     def to_json(self) -> str:
         """The command line's argument."""
@@ -84,7 +85,12 @@ async def _train_plain(task: MemoryTask) -> list[float]:
     from shieldwall.lab.whole import PlainTrainer, draw_tokens
 
     steps = draw_tokens(task.vocabulary, task.shape, STEPS, task.seed)
-    trainer = PlainTrainer(Path(task.folder), steps, all_forwards_first=task.way == "all_forwards")
+    trainer = PlainTrainer(
+        Path(task.folder),
+        steps,
+        all_forwards_first=task.way == "all_forwards",
+        gradient_checkpointing=task.gradient_checkpointing,
+    )
     return await trainer.train(0, STEPS)
 
 
@@ -97,7 +103,8 @@ async def _train_pipeline(task: MemoryTask) -> list[float]:
         keep_freed_memory()
     steps = draw_tokens(task.vocabulary, task.shape, STEPS, task.seed)
     plan = plan_on_one_machine(task.schedule, task.stages, task.shape[0])
-    async with pipeline_trainer(Path(task.folder), steps, plan) as trainer:
+    again = task.gradient_checkpointing
+    async with pipeline_trainer(Path(task.folder), steps, plan, gradient_checkpointing=again) as trainer:
         return await trainer.train(0, STEPS)
 
 

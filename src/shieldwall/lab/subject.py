@@ -132,6 +132,7 @@ async def pipeline_trainer(
     *,
     compute_of: Callable[[str], Compute] | None = None,
     deploy: Deploy = deploy_in_process,
+    gradient_checkpointing: bool = False,
 ) -> AsyncIterator[PipelineTrainer]:
     """The model in `folder`, cut evenly, on the hosts of `plan` in this process.
 
@@ -141,6 +142,7 @@ async def pipeline_trainer(
         plan: who holds which stage.
         compute_of: compute by host name; at once on the event loop if not given.
         deploy: puts hosts, transport and coordinator together.
+        gradient_checkpointing: stages keep their inputs alone and compute the rest again.
     """
     source = open_source(folder)
     model = ModelSettings(config=source.config, attention=ATTENTION)
@@ -151,6 +153,7 @@ async def pipeline_trainer(
         seed=0,
         device=torch.device("cpu"),
         optimizer=OptimizerSettings(),
+        gradient_checkpointing=gradient_checkpointing,
     )
     deployment = deploy(
         plan,

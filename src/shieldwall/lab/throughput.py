@@ -38,6 +38,11 @@ _PIPELINES = {
     "shieldwall K=6 1f1b": (6, "1f1b"),
 }
 _ALL_FORWARDS = "plain, all forwards first"
+_CHECKPOINTED = {
+    "shieldwall K=3 gpipe, gradient checkpointing": (3, "gpipe"),
+    "shieldwall K=6 gpipe, gradient checkpointing": (6, "gpipe"),
+}
+_PLAIN_CHECKPOINTED = "plain, gradient checkpointing"
 _LOOP_ADAMW = "plain, default AdamW (loop)"
 _AS_IT_COMES, _KEEPING = "allocator as it comes", "allocator keeps freed memory"
 _ALLOCATORS = (_AS_IT_COMES, _KEEPING)
@@ -69,7 +74,7 @@ class ThroughputSettings:
 async def measure_throughput(settings: ThroughputSettings, ticker: Ticker) -> Report:
     """Run the benchmark.
 
-    Cost: for the default size about 0.5 s a step on two cores, and `all_steps` steps of six ways.
+    Cost: for the default size about 0.5 s a step on two cores, and `all_steps` steps of nine ways.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
@@ -85,9 +90,12 @@ async def measure_throughput(settings: ThroughputSettings, ticker: Ticker) -> Re
 async def _trainers(folder: Path, steps: Steps) -> AsyncIterator[dict[str, Trainer]]:
     trainers: dict[str, Trainer] = {PLAIN: PlainTrainer(folder, steps)}
     async with AsyncExitStack() as deployments:
-        for name, (stages, schedule) in _PIPELINES.items():
+        for name, (stages, schedule) in {**_PIPELINES, **_CHECKPOINTED}.items():
             plan = plan_on_one_machine(schedule, stages, len(steps[0]))
-            trainers[name] = await deployments.enter_async_context(pipeline_trainer(folder, steps, plan))
+            again = name in _CHECKPOINTED
+            trainer = pipeline_trainer(folder, steps, plan, gradient_checkpointing=again)
+            trainers[name] = await deployments.enter_async_context(trainer)
+        trainers[_PLAIN_CHECKPOINTED] = PlainTrainer(folder, steps, gradient_checkpointing=True)
         trainers[_ALL_FORWARDS] = PlainTrainer(folder, steps, all_forwards_first=True)
         trainers[_LOOP_ADAMW] = PlainTrainer(folder, steps, fused=False)
         yield trainers
@@ -157,6 +165,8 @@ _NOTES = (
     " AdamW; the pipeline runs the same kernels. Dropout is 0, attention is sdpa.",
     "`plain, all forwards first` keeps the graphs of all micro-batches before the first backward pass, as gpipe must:"
     " what it loses is the price of the schedule's memory, not of the engine.",
+    "Gradient checkpointing computes each stage (in plain training: each layer) forward a second time; what that saves"
+    " in memory stands in memory.md.",
     "The goals are held against plain training that has the same allocator as the pipeline: the one that the commands"
     " ask for, if the C library grants it.",
     "Where the time goes was measured under Python's profiler, in steps of its own and with the last allocator above;"

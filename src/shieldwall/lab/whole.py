@@ -33,6 +33,7 @@ class PlainTrainer:
         steps: for each step its micro-batches of tokens.
         fused: torch's fused AdamW; else what `torch.optim.AdamW(parameters)` is on a CPU, a loop over tensors.
         all_forwards_first: keep all graphs of a step before the first backward pass.
+        gradient_checkpointing: each layer keeps its input alone and computes the rest again, as transformers does it.
         device: where it computes.
     """
 
@@ -43,10 +44,13 @@ class PlainTrainer:
         *,
         fused: bool = True,
         all_forwards_first: bool = False,
+        gradient_checkpointing: bool = False,
         device: str = "cpu",
     ) -> None:
         model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=ATTENTION, dtype=torch.float32)
         self._model: PreTrainedModel = model.to(device).train()
+        if gradient_checkpointing:
+            self._model.activation_checkpointing_enable({"use_reentrant": False})
         parameters = self._model.parameters()
         self._optimizer = (
             torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=True, foreach=False)
