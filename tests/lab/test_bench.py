@@ -84,6 +84,9 @@ def test_throughput_compares_all_ways_in_each_repeat(results: Path) -> None:
         "shieldwall K=3 gpipe",
         "shieldwall K=6 gpipe",
         "shieldwall K=6 1f1b",
+        "shieldwall K=3 gpipe, gradient checkpointing",
+        "shieldwall K=6 gpipe, gradient checkpointing",
+        "plain, gradient checkpointing",
         "plain, all forwards first",
         "plain, default AdamW (loop)",
     }
