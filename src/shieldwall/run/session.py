@@ -15,6 +15,7 @@ from shieldwall.pipeline.hooks import Hook
 from shieldwall.pipeline.host import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint, write_model
 from shieldwall.recovery.model_folder import copy_model
+from shieldwall.run.corpus import run_steps
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.evaluate import write_recipe
 from shieldwall.run.feed import BlockFeed
@@ -68,6 +69,7 @@ class TrainingSession:
                 await coordinator.assign(run_plan.plan.host_of(span.index), span, state)
             tools = LoopTools(
                 config=config,
+                steps=run_steps(config, len(self.materials.blocks.train)),
                 folder=self.folder,
                 run_plan=run_plan,
                 feed=feed,
