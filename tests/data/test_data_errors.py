@@ -18,6 +18,7 @@ from shieldwall.data import (
     BatchOrder,
     Blocks,
     Corpus,
+    Rows,
     check_vocabulary,
     cut_blocks,
     evaluation_batches,
@@ -198,14 +199,18 @@ CASES = [
     Case("SW-D116", lambda: blocks_of("a\n" + "b" * 30, 8, 0.5), ("lower data.eval_fraction",)),
     Case(
         "SW-D117",
-        lambda: check_vocabulary(Blocks(torch.tensor([[5, 300]]), torch.tensor([[1, 2]])), 257),
+        lambda: check_vocabulary(Blocks(Rows(torch.tensor([[5, 300]])), Rows(torch.tensor([[1, 2]]))), 257),
         ("token id 300", "a vocabulary of 257"),
     ),
-    Case("SW-D117", lambda: check_vocabulary(Blocks(torch.tensor([[1]]), torch.tensor([[9]])), 9), ("token id 9",)),
+    Case(
+        "SW-D117",
+        lambda: check_vocabulary(Blocks(Rows(torch.tensor([[1]])), Rows(torch.tensor([[9]]))), 9),
+        ("token id 9",),
+    ),
     Case("SW-D118", lambda: BatchOrder(100, 4, 0, seed=0), ("micro_batch_size = 0", "pipeline.micro_batch_size")),
     Case("SW-D118", lambda: BatchOrder(0, 4, 2, seed=0), ("blocks_total = 0",)),
     Case("SW-D118", lambda: BatchOrder(100, -1, 2, seed=0), ("micro_batches = -1",)),
-    Case("SW-D118", lambda: evaluation_batches(torch.zeros(3, 2), 0), ("micro_batch_size = 0",)),
+    Case("SW-D118", lambda: evaluation_batches(Rows(torch.zeros(3, 2)), 0), ("micro_batch_size = 0",)),
 ]
 
 FIRST = {case.code: case for case in reversed(CASES)}
