@@ -37,8 +37,7 @@ def read(name: str, split: str = "train") -> Iterator[Record]:
     """
     where = f"{name}, split {split}"
     if Path(name).is_dir() and name:
-        with TemporaryDirectory() as scratch:
-            yield from records(partial(_open_folder, name, split, scratch), f"hf:{name}", where)
+        yield from records(partial(_open_folder, name, split), f"hf:{name}", where)
         return
     if name.startswith((".", "/", "~")):
         raise _no_folder(name)
@@ -48,11 +47,12 @@ def read(name: str, split: str = "train") -> Iterator[Record]:
     yield from records(partial(_open_hub, parts, split), f"hf:{name}", where)
 
 
-def _open_folder(folder: str, split: str, scratch: str, library: ModuleType) -> Any:
+def _open_folder(folder: str, split: str, library: ModuleType) -> Any:
     if any((Path(folder) / name).exists() for name in SAVED):
         saved = library.load_from_disk(folder)
         return saved[split] if isinstance(saved, library.DatasetDict) else saved
-    return library.load_dataset(folder, split=split, streaming=True, cache_dir=scratch)
+    with TemporaryDirectory() as scratch:
+        return library.load_dataset(folder, split=split, streaming=True, cache_dir=scratch)
 
 
 def _open_hub(parts: list[str], split: str, library: ModuleType) -> Any:

@@ -5,7 +5,7 @@ Only tables are read. `datasets` has dropped data sets that come with code of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -55,19 +55,20 @@ def records(open_table: Callable[[ModuleType], Any], spec: str, where: str) -> I
         CorpusError: SW-D122, it cannot be read; SW-D123, the library is not installed.
     """
     library = find_library(spec)
+    with _readable(library, where):
+        tables = iter(open_table(library).with_format("arrow").iter(batch_size=ROWS_AT_ONCE))
     number = 0
-    for rows in _batches(library, open_table, where):
+    while (rows := _next_rows(tables, library, where)) is not None:
         for values in rows:
             number += 1
             yield Record(values, f"{where}, row {number}")
 
 
-def _batches(
-    library: ModuleType, open_table: Callable[[ModuleType], Any], where: str
-) -> Iterator[list[dict[str, Any]]]:
+def _next_rows(tables: Iterator[Any], library: ModuleType, where: str) -> list[dict[str, Any]] | None:
+    """The rows of the next table, None at the end."""
     with _readable(library, where):
-        tables: Iterable[Any] = open_table(library).with_format("arrow").iter(batch_size=ROWS_AT_ONCE)
-        yield from (table.to_pylist() for table in tables)
+        table = next(tables, None)
+        return None if table is None else list(table.to_pylist())
 
 
 @contextmanager

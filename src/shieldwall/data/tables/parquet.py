@@ -28,11 +28,11 @@ def read(path: str, split: str = "") -> Iterator[Record]:
     del split
     for name in expand_paths(path):
         check_file(name)
-        with TemporaryDirectory() as scratch:
-            yield from records(partial(_open, name, scratch), f"parquet:{path}", name)
+        yield from records(partial(_open, name), f"parquet:{path}", name)
 
 
-def _open(path: str, scratch: str, library: ModuleType) -> Any:
-    """The rows as a stream; the library takes the name for a pattern, and leaves its locks in `scratch`."""
+def _open(path: str, library: ModuleType) -> Any:
+    """The rows as a stream; the library takes the name for a pattern, and a stream leaves locks in the cache alone."""
     files = {"train": [escape(path)]}
-    return library.load_dataset("parquet", data_files=files, split="train", streaming=True, cache_dir=scratch)
+    with TemporaryDirectory() as scratch:
+        return library.load_dataset("parquet", data_files=files, split="train", streaming=True, cache_dir=scratch)
