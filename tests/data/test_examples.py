@@ -31,7 +31,7 @@ def byte_tokenizer() -> Any:
 
 
 def beginning_tokenizer(processor: str = "<s> $A") -> Any:
-    """The same with a begin token that stands before each text, as Llama's and OPT's tokenizers have it."""
+    """The same with a begin token that stands before each text, as Llama's tokenizers have it."""
     tokenizer = train_tokenizer("", 257)
     tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"})
     names = ["<s>", "</s>"]

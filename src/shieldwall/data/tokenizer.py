@@ -172,7 +172,7 @@ def encode_each(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> lis
 
 
 def begin_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """The id that the tokenizer itself puts before every text, as Llama's and OPT's do; None where it puts none."""
+    """The id that the tokenizer itself puts before every text, as Llama's do; None where it puts none."""
     begin = tokenizer.bos_token_id
     found = _unlimited(tokenizer).encode("a", add_special_tokens=True).ids
     return int(begin) if begin is not None and found[:1] == [begin] else None
