@@ -135,8 +135,13 @@ def plan(
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A model folder, a checkpoint, or a finished run's folder.")],
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SPEC", help="pydoc, stdlib, text:PATH or jsonl:PATH:FIELD.")
+        list[str] | None,
+        typer.Option("--data", metavar="SPEC", help="A corpus as in data.corpus; may be given several times."),
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help='As data.prompt; as trained if left out, "" for plain text.')
+    ] = None,
+    completion: Annotated[str | None, typer.Option(help="As data.completion; likewise.")] = None,
     split: Annotated[
         Literal["eval", "train", "all"],
         typer.Option(help="The part that training leaves out, the part that it uses, or the whole text."),
@@ -150,7 +155,16 @@ def evaluate(
     from shieldwall.run.evaluate import evaluate as run_evaluate
 
     with progress_bar(_errors(), "evaluating", quiet=as_json) as on_batch:
-        found = run_evaluate(checkpoint, data, split=split, block_tokens=block_tokens, blocks=blocks, on_batch=on_batch)
+        found = run_evaluate(
+            checkpoint,
+            data,
+            prompt=prompt,
+            completion=completion,
+            split=split,
+            block_tokens=block_tokens,
+            blocks=blocks,
+            on_batch=on_batch,
+        )
     if as_json:
         _print_json(asdict(found))
         return

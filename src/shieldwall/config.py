@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,11 +23,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
+Spec = Annotated[str, Field(min_length=1)]
+"""A corpus, as `data.corpus` names it."""
+
+
 class RunSection(_Section):
     """The run as a whole."""
 
     seed: int = Field(0, ge=0, description="decides the first weights of tiny: models, the order of data, and dropout")
     steps: int = Field(60, ge=1, description="optimizer updates")
+    epochs: float = Field(0.0, ge=0.0, description="above 0: as many steps as go so often through the training rows")
     name: str = Field("", pattern=r"^[^/]*$", description='folder under runs/; "" makes a unique one')
     threads: int = Field(2, ge=1, le=1024, description="threads inside one operation; part of the arithmetic class")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
@@ -56,12 +61,20 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """Which text, and how it becomes blocks."""
+    """Which text, and how it becomes rows of tokens."""
 
-    corpus: str = Field("pydoc", min_length=1, description="pydoc, stdlib, text:PATH or jsonl:PATH:FIELD")
-    block_tokens: int = Field(128, ge=2, le=1_048_576, description="tokens in a block; at most the model's positions")
+    corpus: Spec | Annotated[list[Spec], Field(min_length=1)] = Field(
+        "pydoc",
+        description="pydoc, stdlib, text:PATH, jsonl|csv|parquet:PATH:FIELD, hf:NAME[/CONFIG], or a list of these",
+    )
+    text_field: str = Field("text", min_length=1, description="hf: the field that holds the text")
+    hf_split: str = Field("train", min_length=1, description="hf: the split that is read")
+    prompt: str = Field("", description='field, or a template such as "Question: {question}"; no loss on it')
+    completion: str = Field("", description="likewise; the loss is on it alone. Tables then name no field in corpus")
+    packing: bool = Field(True, description="fill rows with several examples; false: one each, padded on the right")
+    block_tokens: int = Field(128, ge=2, le=1_048_576, description="tokens in a row; at most the model's positions")
     eval_fraction: float = Field(0.1, gt=0.0, le=0.5, description="share of the text, at its end, kept for evaluation")
-    eval_blocks: int = Field(64, ge=0, description="evaluation blocks that are used, from the first; 0: all")
+    eval_blocks: int = Field(64, ge=0, description="evaluation rows that are used, from the first; 0: all")
     vocabulary: int = Field(4096, ge=257, le=1_000_000, description="tiny: size of the tokenizer trained on the corpus")
 
 
@@ -173,6 +186,7 @@ class Config(_Section):
         _check_tiny(self.model)
         _check_types(self.model)
         _check_export(self.evaluation)
+        check_prompt(self.data)
         return self
 
     @classmethod
@@ -320,6 +334,24 @@ def _check_export(evaluation: EvaluationSection) -> None:
             expected='at least 1 with evaluation.export = "best" or evaluation.patience',
             got="0",
             remedy="set evaluation.every_steps, for example to 20",
+        )
+
+
+def check_prompt(data: DataSection) -> None:
+    """Refuse a prompt without a completion, and a completion without a prompt.
+
+    Raises:
+        ConfigError: SW-C105.
+    """
+    if bool(data.prompt) != bool(data.completion):
+        given, missing = ("prompt", "completion") if data.prompt else ("completion", "prompt")
+        raise ConfigError(
+            "SW-C105",
+            f"data.{given} is set and data.{missing} is not",
+            where=f"data.{missing}",
+            expected="both, or neither for plain text",
+            got=f'data.{given} = "{getattr(data, given)}", data.{missing} = ""',
+            remedy=f"set data.{missing} to a field's name or a template with fields in braces",
         )
 
 

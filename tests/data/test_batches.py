@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shieldwall.core.seeds import epoch_seed
-from shieldwall.data import Batches, BatchOrder, evaluation_batches
+from shieldwall.data import Batches, BatchOrder, Rows, evaluation_batches
 
 GOLDEN = [[[0, 2], [1, 6]], [[4, 5], [3, 3]]]
 
@@ -83,20 +83,21 @@ def test_the_order_of_a_known_seed_stays() -> None:
 
 @settings(deadline=None)
 @given(order=orders, step=st.integers(0, 20))
-def test_micro_batches_are_the_blocks_of_the_order(order: BatchOrder, step: int) -> None:
+def test_micro_batches_are_the_rows_of_the_order(order: BatchOrder, step: int) -> None:
     blocks_NT = torch.arange(order.blocks_total * 3).view(order.blocks_total, 3)
-    batches = Batches(blocks_NT, order)
-    for m in range(order.micro_batches):
-        batch_BT = batches.micro_batch(step, m)
-        assert torch.equal(batch_BT, blocks_NT[order.indices(step)[m]])
-        assert batch_BT.dtype == torch.int64
+    taken = Batches(Rows(blocks_NT), order).step(step)
+    assert len(taken) == order.micro_batches
+    for m, batch in enumerate(taken):
+        assert torch.equal(batch.tokens_BT, blocks_NT[order.indices(step)[m]])
+        assert batch.tokens_BT.dtype == torch.int64
+        assert batch.targets == order.micro_batch_size * 2
 
 
 @settings(deadline=None)
 @given(count=st.integers(0, 20), size=st.integers(1, 8))
-def test_evaluation_goes_through_all_blocks_in_order(count: int, size: int) -> None:
+def test_evaluation_goes_through_all_rows_in_order(count: int, size: int) -> None:
     eval_NT = torch.arange(count * 2).view(count, 2)
-    batches = evaluation_batches(eval_NT, size)
+    batches = [batch.tokens_BT for batch in evaluation_batches(Rows(eval_NT), size)]
     assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
     assert all(0 < len(batch) <= size for batch in batches)
     assert [row for batch in batches for row in batch.tolist()] == eval_NT.tolist()
@@ -107,8 +108,4 @@ def test_mistakes_of_the_caller_are_refused() -> None:
     with pytest.raises(ValueError, match="step -1 is negative"):
         order.indices(-1)
     with pytest.raises(ValueError, match="3 blocks, but an order of 4"):
-        Batches(torch.zeros(3, 2, dtype=torch.int64), order)
-    batches = Batches(torch.zeros(4, 2, dtype=torch.int64), order)
-    for m in (-1, 2):
-        with pytest.raises(ValueError, match=f"micro-batch {m} of 2"):
-            batches.micro_batch(0, m)
+        Batches(Rows(torch.zeros(3, 2, dtype=torch.int64)), order)

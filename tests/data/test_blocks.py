@@ -18,6 +18,7 @@ from shieldwall.core.errors import CorpusError
 from shieldwall.data import (
     Blocks,
     Corpus,
+    Rows,
     check_vocabulary,
     cut_blocks,
     encode_text,
@@ -57,7 +58,7 @@ def test_no_line_is_in_both(lengths: list[int], block_tokens: int, fraction: flo
     numbers = iter(range(10**6))
     documents = tuple("".join(f"<{next(numbers):06d}>\n" for _ in range(length)) for length in lengths)
     blocks = make_blocks(Corpus("text:x", documents), byte_tokenizer(), block_tokens, fraction, None)
-    train, evaluation = numbers_in(blocks.train_NT), numbers_in(blocks.eval_NT)
+    train, evaluation = numbers_in(blocks.train.tokens_NT), numbers_in(blocks.eval.tokens_NT)
     assert train | evaluation
     assert not train & evaluation
     assert max(train, default="") < min(evaluation, default="<999999>")
@@ -67,7 +68,7 @@ def test_each_part_is_encoded_on_its_own() -> None:
     corpus = Corpus("text:x", ("a line of words\n" * 200,))
     tokenizer = train_tokenizer(corpus.text, 270)
     blocks = make_blocks(corpus, tokenizer, 8, 0.25, None)
-    for text, part_NT in zip(split_text(corpus, 0.25), (blocks.train_NT, blocks.eval_NT), strict=True):
+    for text, part_NT in zip(split_text(corpus, 0.25), (blocks.train.tokens_NT, blocks.eval.tokens_NT), strict=True):
         assert torch.equal(part_NT, cut_blocks(encode_text(tokenizer, text), 8))
 
 
@@ -76,15 +77,15 @@ def test_the_first_evaluation_blocks_are_kept(asked: int | None, kept: int) -> N
     corpus = Corpus("text:x", ("0123456789012345678\n" * 100,))
     whole = make_blocks(corpus, byte_tokenizer(), 20, 0.5, None)
     blocks = make_blocks(corpus, byte_tokenizer(), 20, 0.5, asked)
-    assert torch.equal(blocks.eval_NT, whole.eval_NT[:kept])
-    assert len(blocks.eval_NT) == kept
-    assert torch.equal(blocks.train_NT, whole.train_NT)
+    assert torch.equal(blocks.eval.tokens_NT, whole.eval.tokens_NT[:kept])
+    assert len(blocks.eval.tokens_NT) == kept
+    assert torch.equal(blocks.train.tokens_NT, whole.train.tokens_NT)
 
 
 def test_a_part_of_exactly_one_block_is_enough() -> None:
     corpus = Corpus("text:x", ("abc\ndef\n",))
     blocks = make_blocks(corpus, byte_tokenizer(), 4, 0.5, None)
-    assert (blocks.train_NT.shape, blocks.eval_NT.shape) == ((1, 4), (1, 4))
+    assert (blocks.train.tokens_NT.shape, blocks.eval.tokens_NT.shape) == ((1, 4), (1, 4))
     with pytest.raises(CorpusError, match=r"set data\.block_tokens to 4 or less"):
         make_blocks(corpus, byte_tokenizer(), 5, 0.5, None)
 
@@ -93,7 +94,7 @@ def test_the_remedy_for_a_short_evaluation_works() -> None:
     corpus = Corpus("text:x", ("0123456789012345678\n" * 50,))
     with pytest.raises(CorpusError, match=r"raise data\.eval_fraction to about 0\.14"):
         make_blocks(corpus, byte_tokenizer(), 128, 0.1, None)
-    assert len(make_blocks(corpus, byte_tokenizer(), 128, 0.14, None).eval_NT) == 1
+    assert len(make_blocks(corpus, byte_tokenizer(), 128, 0.14, None).eval) == 1
 
 
 def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
@@ -105,5 +106,6 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
 
 
 def test_ids_below_the_vocabulary_pass() -> None:
-    check_vocabulary(Blocks(torch.tensor([[0, 5]]), torch.tensor([[256, 3]])), 257)
-    check_vocabulary(Blocks(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, 2, dtype=torch.int64)), 1)
+    check_vocabulary(Blocks(Rows(torch.tensor([[0, 5]])), Rows(torch.tensor([[256, 3]]))), 257)
+    nothing = Rows(torch.zeros(0, 2, dtype=torch.int64))
+    check_vocabulary(Blocks(nothing, nothing), 1)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from shieldwall.core import registry
 from shieldwall.data import CORPORA, Corpus, read_corpus
-from shieldwall.data.corpora import jsonl, stdlib
+from shieldwall.data.corpora import stdlib
+from shieldwall.data.tables import jsonl
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -21,12 +22,10 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 def example_specs(folder: Path) -> dict[str, str]:
     """One working spec for each kind; a new kind of corpus adds its own here."""
     (folder / "notes.txt").write_text("A first line.\nA second one.\n", encoding="utf-8")
-    (folder / "notes.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
     return {
         "pydoc": "pydoc",
         "stdlib": "stdlib",
         "text": f"text:{folder}/notes.txt",
-        "jsonl": f"jsonl:{folder}/notes.jsonl:text",
     }
 
 
@@ -125,4 +124,4 @@ def test_a_malformed_line_is_met_when_it_is_reached(tmp_path: Path) -> None:
     """Documents are read one by one, so a large file is not held twice."""
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "one"}\n{')
-    assert next(iter(jsonl.read(f"{file}:text"))) == "one"
+    assert next(jsonl.read(str(file))).values == {"text": "one"}

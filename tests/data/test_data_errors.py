@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from unittest.mock import patch
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -18,12 +23,16 @@ from shieldwall.data import (
     BatchOrder,
     Blocks,
     Corpus,
+    Pair,
+    Pairs,
+    Rows,
     check_vocabulary,
     cut_blocks,
     evaluation_batches,
     load_tokenizer,
     make_blocks,
     read_corpus,
+    read_pairs,
     split_text,
     train_tokenizer,
 )
@@ -45,12 +54,16 @@ def reading(spec: str, **files: bytes | str) -> Callable[[], object]:
     """Write the files (`__` in a name stands for a dot), then read the corpus `spec`."""
 
     def act() -> object:
-        for name, content in files.items():
-            target = Path(name.replace("__", "."))
-            target.write_bytes(content if isinstance(content, bytes) else content.encode())
+        write(files)
         return read_corpus(spec)
 
     return act
+
+
+def write(files: Mapping[str, bytes | str]) -> None:
+    for name, content in files.items():
+        target = Path(name.replace("__", "."))
+        target.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def reading_pipe() -> object:
@@ -68,6 +81,57 @@ def reading_forbidden() -> object:
 def reading_folder() -> object:
     Path("books").mkdir()
     return read_corpus("text:books")
+
+
+def pairing(
+    spec: str, prompt: str = "question", completion: str = "answer", **files: bytes | str
+) -> Callable[[], object]:
+    """Write the files, then make prompts and completions of the tables `spec`."""
+
+    def act() -> object:
+        write(files)
+        return read_pairs(spec, prompt, completion)
+
+    return act
+
+
+def seventeen_lines() -> str:
+    """Line 17 lacks the question."""
+    good = [json.dumps({"question": f"{number}?", "answer": "yes"}) for number in range(16)]
+    return "\n".join([*good, '{"query": "17?", "answer": "no"}']) + "\n"
+
+
+def reading_parquet(field: str, **columns: list[object]) -> Callable[[], object]:
+    def act() -> object:
+        pq.write_table(pa.table(columns), "table.parquet")
+        return read_corpus(f"parquet:table.parquet:{field}")
+
+    return act
+
+
+def reading_without_the_library() -> object:
+    Path("table.parquet").write_bytes(b"PAR1")
+    with patch.dict("sys.modules"), patch.object(sys, "meta_path", [NotInstalled(), *sys.meta_path]):
+        del sys.modules["datasets"]
+        return read_corpus("parquet:table.parquet:text")
+
+
+class NotInstalled(MetaPathFinder):
+    """Stands in for an environment without the extra."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "datasets":
+            raise ModuleNotFoundError(f"No module named {fullname!r}")
+
+
+def reading_saved(split: str) -> object:
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": ["a"]})}).save_to_disk("saved")
+    return read_corpus("hf:saved", split=split)
+
+
+def blocks_of_pairs(*pairs: tuple[str, str], block_tokens: int = 4) -> object:
+    corpus = Pairs("jsonl:qa.jsonl", tuple(Pair(*pair) for pair in pairs))
+    return make_blocks(corpus, train_tokenizer("", 257), block_tokens, 0.5, None)
 
 
 def loading(**files: str) -> Callable[[], object]:
@@ -109,7 +173,7 @@ CASES = [
     Case(
         "SW-D101",
         lambda: read_corpus("pydocs"),
-        ('unknown kind of corpus "pydocs"', "did you mean pydoc?", "jsonl, pydoc"),
+        ('unknown kind of corpus "pydocs"', "did you mean pydoc?", "jsonl, parquet, pydoc"),
     ),
     Case("SW-D101", lambda: read_corpus("notes.txt"), ('data.corpus = "text:notes.txt"',)),
     Case("SW-D101", lambda: read_corpus("xyzzy"), ("use one of the known kinds",)),
@@ -126,6 +190,14 @@ CASES = [
     Case("SW-D103", lambda: read_corpus("text:notes.txt"), ("where     notes.txt", "no such file")),
     Case("SW-D103", reading("text:notes.txt/more", notes__txt="a"), ("where     notes.txt/more",)),
     Case("SW-D103", lambda: read_corpus("jsonl:a:b.jsonl:text"), ("where     a:b.jsonl",)),
+    Case("SW-D103", lambda: read_corpus("text:books/*.txt"), ("where     books/*.txt", "matches this pattern")),
+    Case("SW-D103", lambda: read_corpus("parquet:a.parquet:text"), ("where     a.parquet",)),
+    Case("SW-D103", lambda: read_corpus("hf:./data"), ("where     ./data", "a folder with a data set")),
+    Case("SW-D102", lambda: read_corpus("hf:"), ("hf:NAME[/CONFIG]",)),
+    Case("SW-D102", lambda: read_corpus("hf:a/b/c/d"), ("hf:NAME[/CONFIG]",)),
+    Case("SW-D102", lambda: read_corpus("csv:a.csv"), ("csv:PATH:FIELD",)),
+    Case("SW-D102", pairing("csv:a.csv:question", a__csv="question,answer\n"), ("expected  csv:PATH\n",)),
+    Case("SW-D102", pairing("jsonl"), ("expected  jsonl:PATH\n",)),
     Case("SW-D104", reading_folder, ("where     books", "a folder", "name one file in that folder")),
     Case("SW-D104", reading_pipe, ("a device, a pipe or a socket",)),
     Case("SW-D105", reading_forbidden, ("where     notes.txt", "Permission denied", "ls -l")),
@@ -160,6 +232,27 @@ CASES = [
     Case("SW-D109", reading("jsonl:n:text", n='{"text": "a"}\n{"text": 1}'), ("n, line 2", '"text" holds a number')),
     Case("SW-D109", reading("jsonl:n:text", n="{}"), ("fields: none",)),
     Case("SW-D109", reading("jsonl:n:text", n=json.dumps(dict.fromkeys("abcdefghijk"))), ("and 3 more",)),
+    Case("SW-D107", pairing("jsonl:n", n="\n"), ("at least one record",)),
+    Case("SW-D107", pairing("csv:n", n=""), ("at least one record",)),
+    Case("SW-D108", pairing("jsonl:n", n='{"question": "\\ud800", "answer": "a"}'), ("n, line 1", "half a character")),
+    Case(
+        "SW-D109",
+        pairing("jsonl:qa.jsonl", qa__jsonl=seventeen_lines()),
+        ("where     qa.jsonl, line 17", 'under "question"', 'fields: "answer", "query"', "correct data.prompt"),
+    ),
+    Case("SW-D109", pairing("jsonl:n", n='{"question": "a", "answer": null}'), ('"answer" holds a null',)),
+    Case("SW-D109", pairing("jsonl:n", n='{"question": ["a"], "answer": "b"}'), ('"question" holds a list',)),
+    Case("SW-D109", pairing("jsonl:n", n='{"question": NaN, "answer": "b"}'), ("a number that is not finite",)),
+    Case("SW-D109", pairing("jsonl:n", "{q}", n='{"question": "a"}'), ('under "q"', 'fields: "question"')),
+    Case("SW-D109", pairing("csv:n", n="query,answer\na,b\n"), ("n, line 2", 'fields: "answer", "query"')),
+    Case(
+        "SW-D109",
+        reading_parquet("text", body=["a"], title=["b"]),
+        ("where     table.parquet, row 1", 'fields: "body", "title"', "parquet:PATH:FIELD"),
+    ),
+    Case("SW-D109", reading_parquet("text", text=["a", None]), ("table.parquet, row 2", '"text" holds a null')),
+    Case("SW-D109", reading_parquet("text", text=[b"a"]), ('"text" holds a bytes',)),
+    Case("SW-D109", reading("csv:n:text", n="body\na\n"), ("n, line 2", "csv:PATH:FIELD")),
     Case(
         "SW-D110",
         lambda: split_text(Corpus("pydoc", ("a",)), 0.9),
@@ -198,14 +291,50 @@ CASES = [
     Case("SW-D116", lambda: blocks_of("a\n" + "b" * 30, 8, 0.5), ("lower data.eval_fraction",)),
     Case(
         "SW-D117",
-        lambda: check_vocabulary(Blocks(torch.tensor([[5, 300]]), torch.tensor([[1, 2]])), 257),
+        lambda: check_vocabulary(Blocks(Rows(torch.tensor([[5, 300]])), Rows(torch.tensor([[1, 2]]))), 257),
         ("token id 300", "a vocabulary of 257"),
     ),
-    Case("SW-D117", lambda: check_vocabulary(Blocks(torch.tensor([[1]]), torch.tensor([[9]])), 9), ("token id 9",)),
+    Case(
+        "SW-D117",
+        lambda: check_vocabulary(Blocks(Rows(torch.tensor([[1]])), Rows(torch.tensor([[9]]))), 9),
+        ("token id 9",),
+    ),
     Case("SW-D118", lambda: BatchOrder(100, 4, 0, seed=0), ("micro_batch_size = 0", "pipeline.micro_batch_size")),
     Case("SW-D118", lambda: BatchOrder(0, 4, 2, seed=0), ("blocks_total = 0",)),
     Case("SW-D118", lambda: BatchOrder(100, -1, 2, seed=0), ("micro_batches = -1",)),
-    Case("SW-D118", lambda: evaluation_batches(torch.zeros(3, 2), 0), ("micro_batch_size = 0",)),
+    Case("SW-D118", lambda: evaluation_batches(Rows(torch.zeros(3, 2)), 0), ("micro_batch_size = 0",)),
+    Case("SW-D119", pairing("text:notes.txt"), ("no fields to make prompts of", "csv, hf, jsonl, parquet", '"text"')),
+    Case("SW-D119", pairing("pydoc"), ('data.corpus = "pydoc"',)),
+    Case(
+        "SW-D120",
+        pairing("jsonl:qa.jsonl", "Question: {question"),
+        ("where     data.prompt", "expected '}'", "write {{ and }}"),
+    ),
+    Case("SW-D120", pairing("jsonl:n", "q", "{answer.__class__}"), ("data.completion", "{answer.__class__}")),
+    Case("SW-D120", pairing("jsonl:n", "{question!r:>5}"), ("{question!r:>5}",)),
+    Case("SW-D120", pairing("jsonl:n", "{{q}}"), ("every example would be the same",)),
+    Case(
+        "SW-D121",
+        pairing("csv:qa.csv", qa__csv="question,answer\none,1\ntwo,2,too many\n"),
+        ("where     qa.csv, line 3", "2 values", "got       3 values"),
+    ),
+    Case("SW-D121", pairing("csv:n", n="question,answer\n\none\n"), ("n, line 3", "got       1 values")),
+    Case("SW-D121", pairing("csv:n", n='question,answer\n"one,1\n'), ("n, line 2", "unexpected end of data")),
+    Case("SW-D121", pairing("csv:n", n="question,question\n"), ("n, line 1", 'several columns named "question"')),
+    Case("SW-D121", pairing("csv:n", n="question,\n"), ("a column without a name",)),
+    Case(
+        "SW-D122",
+        reading("parquet:table.parquet:text", table__parquet=b"PAR1 and nothing else"),
+        ("where     table.parquet", "ArrowInvalid", "fetch the file again"),
+    ),
+    Case("SW-D122", lambda: reading_saved("test"), ("where     saved, split test", "KeyError: 'test'")),
+    Case("SW-D123", reading_without_the_library, ('pip install "shieldwall[data]"', "parquet:table.parquet")),
+    Case(
+        "SW-D124",
+        lambda: blocks_of_pairs(("a", "b"), ("too long a prompt", "c")),
+        ("1 for training, 0 for evaluation", "of 2 found, 1 were left out", "data.block_tokens"),
+    ),
+    Case("SW-D124", lambda: blocks_of_pairs(("a", "b")), ("a single record",)),
 ]
 
 FIRST = {case.code: case for case in reversed(CASES)}

@@ -1,8 +1,8 @@
 """A page of the documentation as something that can be followed: its files, commands, what they print, its Python.
 
-    ```console      lines that begin with "$ " are commands ("> " goes on with one); the others are what they print
-    ```python       run as it stands
-    ```toml title="run.toml"     written to that file before what follows
+```console      lines that begin with "$ " are commands ("> " goes on with one); the others are what they print
+```python       run as it stands
+```toml title="run.toml"     written to that file before what follows
 """
 
 from __future__ import annotations

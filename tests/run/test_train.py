@@ -80,7 +80,7 @@ def test_transformers_loads_the_model_and_finds_the_reported_perplexity(finished
     tokenizer = AutoTokenizer.from_pretrained(finished / "model")
     blocks = make_blocks(read_corpus("pydoc"), tokenizer, 16, 0.1, 8)
     with torch.no_grad():
-        losses = [float(model.eval()(input_ids=row[None], labels=row[None]).loss) for row in blocks.eval_NT]
+        losses = [float(model.eval()(input_ids=row[None], labels=row[None]).loss) for row in blocks.eval.tokens_NT]
     assert math.exp(sum(losses) / len(losses)) == pytest.approx(summary_of(finished).eval_perplexity, rel=1e-4)
 
 

@@ -1,12 +1,12 @@
-"""Which blocks each micro-batch of each step holds: a pure function of the seed and the step.
+"""Which rows each micro-batch of each step holds: a pure function of the seed and the step.
 
     epoch 0             epoch 1             epoch 2
-    | 3 0 4 1 2         | 1 4 2 0 3         | ...           permutations of all blocks, one after the other
+    | 3 0 4 1 2         | 1 4 2 0 3         | ...           permutations of all rows, one after the other
     | step 0 | step 1   | step 2  | step 3 | ...            M * B samples each; a step may span two epochs or more
 
 Nothing is kept from one step to the next, so a run that resumes at a step sees the batches it would have seen.
 
-Shapes: N blocks, T tokens in a block, M micro-batches in a step, B blocks in a micro-batch.
+Shapes: N rows, T tokens in a row, M micro-batches in a step, B rows in a micro-batch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from shieldwall.core.errors import CorpusError
 from shieldwall.core.seeds import epoch_seed
+from shieldwall.data.rows import RowBatch, Rows
 
 
 @lru_cache(maxsize=4)
@@ -74,46 +75,44 @@ class BatchOrder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batches:
-    """Training blocks in the order of a `BatchOrder`.
+    """Training rows in the order of a `BatchOrder`.
 
     Raises:
-        ValueError: the order was made for another number of blocks; a mistake of the caller.
+        ValueError: the order was made for another number of rows; a mistake of the caller.
     """
 
-    blocks_NT: Tensor  # noqa: N815 (shapes in names)
-    """(N, T) int64 token ids."""
+    rows: Rows
     order: BatchOrder
 
     def __post_init__(self) -> None:
-        if len(self.blocks_NT) != self.order.blocks_total:
-            raise ValueError(f"{len(self.blocks_NT)} blocks, but an order of {self.order.blocks_total}")
+        if len(self.rows) != self.order.blocks_total:
+            raise ValueError(f"{len(self.rows)} blocks, but an order of {self.order.blocks_total}")
 
-    def micro_batch(self, step: int, m: int) -> Tensor:
-        """Micro-batch `m` (from 0) of `step` (from 0): (B, T) int64, a copy.
+    def step(self, step: int) -> tuple[RowBatch, ...]:
+        """The M micro-batches of `step` (from 0), each of B rows, copied.
 
         Raises:
-            ValueError: there is no such step or micro-batch; a mistake of the caller.
+            ValueError: the step is negative; a mistake of the caller.
         """
-        if not 0 <= m < self.order.micro_batches:
-            raise ValueError(f"micro-batch {m} of {self.order.micro_batches}")
-        return self.blocks_NT[self.order.indices(step)[m]]
+        return tuple(self.rows.take(indices_B) for indices_B in self.order.indices(step))
 
 
-def evaluation_batches(eval_NT: Tensor, micro_batch_size: int) -> list[Tensor]:
-    """The evaluation blocks in order, `micro_batch_size` at a time; the last batch may be smaller.
+def evaluation_batches(rows: Rows, micro_batch_size: int) -> list[RowBatch]:
+    """The evaluation rows in order, `micro_batch_size` at a time; the last batch may be smaller.
 
     Args:
-        eval_NT: (N, T) int64 token ids.
-        micro_batch_size: blocks in a batch, B.
+        rows: N rows.
+        micro_batch_size: rows in a batch, B.
 
     Returns:
-        Views of shape (B, T), together all N blocks.
+        Batches of B rows, together all N.
 
     Raises:
         CorpusError: SW-D118, the size is below 1.
     """
     _at_least_one("micro_batch_size", micro_batch_size)
-    return [eval_NT[first : first + micro_batch_size] for first in range(0, len(eval_NT), micro_batch_size)]
+    numbers_N = torch.arange(len(rows))
+    return [rows.take(numbers_N[first : first + micro_batch_size]) for first in range(0, len(rows), micro_batch_size)]
 
 
 def _at_least_one(name: str, value: int) -> None:

@@ -1,6 +1,13 @@
-"""Token ids in rows of equal length, cut from the training text and from the evaluation text apart.
+"""What a run trains on and what it is measured on: rows of tokens, cut from the text's two parts apart.
 
-Shapes: N blocks, T tokens in a block (`data.block_tokens`).
+    text, packing          the part's documents joined, cut into full blocks       | a b c d | e f g h |
+    text, no packing       each document by itself, padded                         | a b c _ | d e _ _ |
+    pairs, packing         several examples to a row of the training part          | p c P C | p c c _ |
+    pairs, no packing      an example to a row                                     | p c _ _ | P C _ _ |
+
+Pairs are never packed for evaluation, so that whatever loads the model can repeat it without knowing how.
+
+Shapes: N rows, T tokens in a row (`data.block_tokens`).
 """
 
 from __future__ import annotations
@@ -14,8 +21,11 @@ from torch import Tensor
 
 from shieldwall.core.errors import CorpusError
 from shieldwall.data.corpora import Corpus
-from shieldwall.data.split import split_text
-from shieldwall.data.tokenizer import encode_text
+from shieldwall.data.examples import Examples, Tally, encode_documents, encode_pairs, fill_rows
+from shieldwall.data.pairs import Pairs, split_pairs, too_few_examples
+from shieldwall.data.rows import Rows
+from shieldwall.data.split import split_documents, split_text
+from shieldwall.data.tokenizer import encode_text, padding_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -28,10 +38,10 @@ SMALLEST_BLOCK = 2
 class Blocks:
     """What a run trains on and what it is measured on; no token is in both."""
 
-    train_NT: Tensor  # noqa: N815 (shapes in names)
-    """(N, T) int64 token ids, in the order of the text."""
-    eval_NT: Tensor  # noqa: N815 (shapes in names)
-    """(N, T) int64 token ids, in the order of the text; its own N."""
+    train: Rows
+    eval: Rows
+    tally: Tally | None = None
+    """What became of the examples; None where the text is one long sequence."""
 
 
 def cut_blocks(token_ids: Sequence[int] | Tensor, block_tokens: int) -> Tensor:
@@ -50,36 +60,88 @@ def cut_blocks(token_ids: Sequence[int] | Tensor, block_tokens: int) -> Tensor:
 
 
 def make_blocks(
-    corpus: Corpus,
+    corpus: Corpus | Pairs,
     tokenizer: PreTrainedTokenizerFast,
     block_tokens: int,
     eval_fraction: float,
     eval_blocks: int | None,
+    *,
+    packing: bool = True,
 ) -> Blocks:
-    """Split `corpus`, encode both parts on their own and cut them into blocks.
+    """Split `corpus`, encode both parts on their own and put them into rows.
 
     Args:
-        corpus: the text.
-        tokenizer: a fast tokenizer; no special tokens are added.
-        block_tokens: tokens in a block, T, at least 2.
-        eval_fraction: share of the text for evaluation, in (0, 0.5].
-        eval_blocks: how many evaluation blocks to keep, the first ones; None or 0 keeps all.
+        corpus: text, or pairs of prompt and completion.
+        tokenizer: a fast tokenizer.
+        block_tokens: tokens in a row, T, at least 2.
+        eval_fraction: share of the text, or of the pairs, for evaluation, in (0, 0.5].
+        eval_blocks: how many evaluation rows to keep, the first ones; None or 0 keeps all.
+        packing: no room is wasted; else a document or a pair has a row of its own.
 
     Returns:
-        At least one training block and one evaluation block.
+        At least one training row and one evaluation row.
 
     Raises:
-        CorpusError: SW-D110, the fraction is out of range; SW-D115, a block of fewer than 2 tokens or a negative
-            number of blocks; SW-D116, a part is shorter than a block.
+        CorpusError: SW-D110, the fraction is out of range; SW-D115, a row of fewer than 2 tokens or a negative number
+            of rows; SW-D116, a part of a text is shorter than a block; SW-D124, a part has no example.
     """
     _check_block_tokens(block_tokens)
     _check_eval_blocks(eval_blocks)
+    if isinstance(corpus, Corpus) and packing:
+        blocks = _join_text(corpus, tokenizer, block_tokens, eval_fraction)
+    elif isinstance(corpus, Corpus):
+        heads, tails = split_documents(corpus, eval_fraction)
+        encoded = [encode_documents(tokenizer, part, block_tokens) for part in (heads, tails)]
+        blocks = _example_blocks(corpus.spec, encoded, block_tokens, padding_token(tokenizer), packing=False)
+    else:
+        encoded = [encode_pairs(tokenizer, part.pairs, block_tokens) for part in split_pairs(corpus, eval_fraction)]
+        blocks = _example_blocks(corpus.spec, encoded, block_tokens, padding_token(tokenizer), packing=packing)
+    return Blocks(blocks.train, blocks.eval.first(eval_blocks or 0), blocks.tally)
+
+
+def all_rows(
+    corpus: Corpus | Pairs, tokenizer: PreTrainedTokenizerFast, block_tokens: int, *, packing: bool = True
+) -> Rows:
+    """The whole corpus in rows, without a split, for measuring; there may be none. Pairs are never packed.
+
+    Raises:
+        CorpusError: SW-D115, a row of fewer than 2 tokens.
+    """
+    _check_block_tokens(block_tokens)
+    if isinstance(corpus, Pairs):
+        examples = encode_pairs(tokenizer, corpus.pairs, block_tokens)
+    elif packing:
+        return Rows(cut_blocks(encode_text(tokenizer, corpus.text), block_tokens))
+    else:
+        examples = encode_documents(tokenizer, corpus.documents, block_tokens)
+    return fill_rows(examples.kept, block_tokens, padding_token(tokenizer), packing=False)
+
+
+def _join_text(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, block_tokens: int, eval_fraction: float) -> Blocks:
     train_text, eval_text = split_text(corpus, eval_fraction)
     train_ids, eval_ids = encode_text(tokenizer, train_text), encode_text(tokenizer, eval_text)
     if min(len(train_ids), len(eval_ids)) < block_tokens:
         raise _too_short(corpus.spec, len(train_ids), len(eval_ids), block_tokens)
-    eval_NT = cut_blocks(eval_ids, block_tokens)
-    return Blocks(cut_blocks(train_ids, block_tokens), eval_NT[: eval_blocks or None])
+    return Blocks(Rows(cut_blocks(train_ids, block_tokens)), Rows(cut_blocks(eval_ids, block_tokens)))
+
+
+def _example_blocks(
+    spec: str, encoded: Sequence[Examples], block_tokens: int, padding: int, *, packing: bool
+) -> Blocks:
+    train, evaluation = encoded
+    tally = train.tally + evaluation.tally
+    if not train.kept or not evaluation.kept:
+        raise too_few_examples(
+            spec,
+            f"{len(train.kept)} for training, {len(evaluation.kept)} for evaluation; of {tally.found} found,"
+            f" {tally.left_out} were left out, because in {block_tokens} tokens there is nothing to predict",
+            "give more records, or raise data.block_tokens or data.eval_fraction",
+        )
+    return Blocks(
+        fill_rows(train.kept, block_tokens, padding, packing=packing),
+        fill_rows(evaluation.kept, block_tokens, padding, packing=False),
+        tally,
+    )
 
 
 def check_vocabulary(blocks: Blocks, vocabulary: int) -> None:
@@ -92,7 +154,8 @@ def check_vocabulary(blocks: Blocks, vocabulary: int) -> None:
     Raises:
         CorpusError: SW-D117; names the largest id.
     """
-    largest = max((int(part_NT.max()) for part_NT in (blocks.train_NT, blocks.eval_NT) if part_NT.numel()), default=-1)
+    parts = [rows.tokens_NT for rows in (blocks.train, blocks.eval)]
+    largest = max((int(part_NT.max()) for part_NT in parts if part_NT.numel()), default=-1)
     if largest >= vocabulary:
         raise CorpusError(
             "SW-D117",

@@ -33,6 +33,55 @@ def split_text(corpus: Corpus, eval_fraction: float) -> tuple[str, str]:
     Raises:
         CorpusError: SW-D110, the fraction is out of range.
     """
+    check_fraction(eval_fraction)
+    if len(corpus.documents) >= ENOUGH_DOCUMENTS:
+        return _between_documents(corpus.documents, eval_fraction)
+    text = corpus.text
+    cut = _line_end(text, _target(len(text), eval_fraction))
+    return text[:cut], text[cut:]
+
+
+def split_documents(corpus: Corpus, eval_fraction: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The documents of the training text and those of the evaluation text, cut in the place where `split_text` cuts.
+
+    With fewer than 20 documents the one that the cut goes through is in both, its head here and its tail there.
+
+    Raises:
+        CorpusError: SW-D110, the fraction is out of range.
+    """
+    check_fraction(eval_fraction)
+    documents = corpus.documents
+    if len(documents) >= ENOUGH_DOCUMENTS:
+        count = _documents_before(documents, eval_fraction)
+        return documents[:count], documents[count:]
+    text = corpus.text
+    cut = _line_end(text, _target(len(text), eval_fraction))
+    starts = [0, *accumulate(len(document) + len(SEPARATOR) for document in documents)]
+    heads = (document[: max(0, cut - start)] for start, document in zip(starts, documents, strict=False))
+    tails = (document[max(0, cut - start) :] for start, document in zip(starts, documents, strict=False))
+    return tuple(filter(str.strip, heads)), tuple(filter(str.strip, tails))
+
+
+def split_examples(count: int, eval_fraction: float) -> int:
+    """How many of `count` examples, the first ones, are for training; at least one is left for each part.
+
+    Args:
+        count: of examples, at least 2.
+        eval_fraction: share of the examples that evaluation should get, in (0, 0.5].
+
+    Raises:
+        CorpusError: SW-D110, the fraction is out of range.
+    """
+    check_fraction(eval_fraction)
+    return count - max(1, round(count * eval_fraction))
+
+
+def check_fraction(eval_fraction: float) -> None:
+    """Refuse a share that leaves nothing to measure on, or more than half.
+
+    Raises:
+        CorpusError: SW-D110.
+    """
     if not 0.0 < eval_fraction <= 0.5:
         raise CorpusError(
             "SW-D110",
@@ -42,11 +91,6 @@ def split_text(corpus: Corpus, eval_fraction: float) -> tuple[str, str]:
             got=f"{eval_fraction}",
             remedy="0.1 gives a tenth of the text to evaluation",
         )
-    if len(corpus.documents) >= ENOUGH_DOCUMENTS:
-        return _between_documents(corpus.documents, eval_fraction)
-    text = corpus.text
-    cut = _line_end(text, _target(len(text), eval_fraction))
-    return text[:cut], text[cut:]
 
 
 def _target(characters: int, eval_fraction: float) -> int:
@@ -54,10 +98,14 @@ def _target(characters: int, eval_fraction: float) -> int:
 
 
 def _between_documents(documents: tuple[str, ...], eval_fraction: float) -> tuple[str, str]:
+    count = _documents_before(documents, eval_fraction)
+    return SEPARATOR.join(documents[:count]), SEPARATOR.join(documents[count:])
+
+
+def _documents_before(documents: tuple[str, ...], eval_fraction: float) -> int:
     ends = list(accumulate(len(document) + len(SEPARATOR) for document in documents))
     target = _target(ends[-1] - len(SEPARATOR), eval_fraction)
-    count = min(range(1, len(documents)), key=lambda kept: abs(ends[kept - 1] - target))
-    return SEPARATOR.join(documents[:count]), SEPARATOR.join(documents[count:])
+    return min(range(1, len(documents)), key=lambda kept: abs(ends[kept - 1] - target))
 
 
 def _line_end(text: str, target: int) -> int:

@@ -7,8 +7,9 @@ is a function of the text and the size alone. A loaded one never runs code from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,17 +156,44 @@ def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
     The text is encoded in `pieces`, so that all cores work on it; the ids depend on the text and the tokenizer alone.
     """
+    return encode_each(tokenizer, [text])[0]
+
+
+def encode_each(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of each text, as `encode_text` gives them."""
+    backend = _unlimited(tokenizer)
+    ids: list[list[int]] = [[] for _ in texts]
+    cut = ((number, piece) for number, text in enumerate(texts) for piece in pieces(text))
+    while batch := list(islice(cut, PIECES_AT_ONCE)):
+        encodings = backend.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
+        for (number, _), encoding in zip(batch, encodings, strict=True):
+            ids[number].extend(encoding.ids)
+    return ids
+
+
+def begin_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The id that the tokenizer itself puts before every text, as Llama's do; None where it puts none."""
+    begin = tokenizer.bos_token_id
+    found = _unlimited(tokenizer).encode("a", add_special_tokens=True).ids
+    return int(begin) if begin is not None and found[:1] == [begin] else None
+
+
+def padding_token(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The id to fill rows with: for padding, else the end token's, else 0. No token that counts ever looks at it."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0
+
+
+def _unlimited(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """The tokenizer's engine without truncation and padding; the tokenizer stays as it is."""
     backend = tokenizer.backend_tokenizer
     if backend.truncation is not None or backend.padding is not None:
         backend = deepcopy(backend)
         backend.no_truncation()
         backend.no_padding()
-    cut = list(pieces(text))
-    ids: list[int] = []
-    for first in range(0, len(cut), PIECES_AT_ONCE):
-        for encoding in backend.encode_batch_fast(cut[first : first + PIECES_AT_ONCE], add_special_tokens=False):
-            ids.extend(encoding.ids)
-    return ids
+    return backend
 
 
 def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from shieldwall.config import DataSection
+from shieldwall.config import DataSection, check_prompt
 from shieldwall.core.arithmetic import choose_device
 from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError, NonFiniteError
-from shieldwall.data import (
-    check_vocabulary,
-    cut_blocks,
-    encode_text,
-    evaluation_batches,
-    load_tokenizer,
-    make_blocks,
-    read_corpus,
-)
-from shieldwall.data.blocks import Blocks
+from shieldwall.data import TABLES, Blocks, Rows, all_rows, check_vocabulary, evaluation_batches, load_tokenizer
+from shieldwall.data.corpora import specs_of
 from shieldwall.models.quiet import without_progress_bars
 from shieldwall.models.source import open_source
 from shieldwall.models.weights import WeightFiles
+from shieldwall.run.corpus import cut_configured, read_configured
 from shieldwall.run.folder import RunFolder
 
 RECIPE_FILE = "shieldwall.json"
@@ -61,8 +53,10 @@ def write_recipe(folder: Path, data: DataSection) -> None:
 
 def evaluate(
     checkpoint: Path,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
     *,
+    prompt: str | None = None,
+    completion: str | None = None,
     split: Split = "eval",
     block_tokens: int | None = None,
     blocks: int | None = None,
@@ -74,13 +68,16 @@ def evaluate(
 
     Args:
         checkpoint: a model folder, a checkpoint, or a run's folder (its `model/` is taken).
-        data: a corpus as in `data.corpus`; the one that the model was trained on if not given.
+        data: a corpus as in `data.corpus`, or several; what the model was trained on if not given.
+        prompt: field or template as in `data.prompt`, "" for plain text; as the model was trained if not given, but
+            plain text where `data` names a corpus without fields.
+        completion: likewise.
         split: the part that training leaves out, the part that it uses, or the whole text.
-        block_tokens: tokens in a block; as the model was trained, else 128.
-        blocks: use at most so many, 0 for all; as trained for the split `eval`, all for the others.
-        batch: blocks at once; decides memory, not the result.
+        block_tokens: tokens in a row; as the model was trained, else 128.
+        blocks: use at most so many rows, 0 for all; as trained for the split `eval`, all for the others.
+        batch: rows at once; decides memory, not the result.
         device: where to compute.
-        on_batch: called after each batch with the blocks done and all blocks.
+        on_batch: called after each batch with the rows done and all rows.
 
     Raises:
         CheckpointError: SW-K107, no model there; SW-K102, a file is damaged.
@@ -89,24 +86,28 @@ def evaluate(
     folder = _model_folder(checkpoint)
     recipe = _read_recipe(folder)
     usual = recipe.eval_blocks if split == "eval" else 0
+    prompts = (recipe.prompt, recipe.completion) if _has_fields(data) else ("", "")
     recipe = recipe.model_copy(
         update={
             "corpus": data or recipe.corpus,
+            "prompt": prompts[0] if prompt is None else prompt,
+            "completion": prompts[1] if completion is None else completion,
             "block_tokens": block_tokens or recipe.block_tokens,
             "eval_blocks": usual if blocks is None else blocks,
         }
     )
-    chosen_NT = _choose_blocks(folder, recipe, split)
+    check_prompt(recipe)
+    rows = _choose_rows(folder, recipe, split)
     model = _load(folder, choose_device(device))
-    loss = _mean_loss(model, chosen_NT, batch, on_batch or _say_nothing)
+    loss = _mean_loss(model, rows, batch, on_batch or _say_nothing)
     return Evaluation(
         perplexity=perplexity_of(loss, str(folder)),
         loss=loss,
-        blocks=len(chosen_NT),
+        blocks=len(rows),
         block_tokens=recipe.block_tokens,
-        tokens=chosen_NT.numel(),
+        tokens=rows.tokens,
         split=split,
-        data=recipe.corpus,
+        data=", ".join(specs_of(recipe.corpus)),
         model=str(folder),
     )
 
@@ -120,7 +121,7 @@ def perplexity_of(loss: float, where: str) -> float:
     if not loss < _LARGEST_LOSS:
         raise NonFiniteError(
             "SW-N103",
-            "the loss on the evaluation blocks gives no perplexity",
+            "the loss on the evaluation rows gives no perplexity",
             where=where,
             expected=f"a mean loss below {_LARGEST_LOSS} nats",
             got=str(loss),
@@ -129,9 +130,9 @@ def perplexity_of(loss: float, where: str) -> float:
     return math.exp(loss)
 
 
-def predicted_tokens(tokens_BT: Tensor) -> int:
-    """Number of tokens in a batch that are predicted from those before them: all but the first of each sequence."""
-    return tokens_BT.numel() - tokens_BT.shape[0]
+def _has_fields(data: str | Sequence[str] | None) -> bool:
+    """Whether all of what is to be evaluated on are tables, as the corpus of a model trained on prompts is."""
+    return data is None or all(spec.partition(":")[0] in TABLES for spec in specs_of(data))
 
 
 def _model_folder(checkpoint: Path) -> Path:
@@ -166,7 +167,7 @@ def _read_recipe(folder: Path) -> DataSection:
         ) from error
 
 
-def _choose_blocks(folder: Path, recipe: DataSection, split: Split) -> Tensor:
+def _choose_rows(folder: Path, recipe: DataSection, split: Split) -> Rows:
     source = open_source(folder)
     if recipe.block_tokens > source.positions:
         raise ConfigError(
@@ -177,24 +178,25 @@ def _choose_blocks(folder: Path, recipe: DataSection, split: Split) -> Tensor:
             got=str(recipe.block_tokens),
             remedy=f"give --block-tokens {source.positions}",
         )
-    corpus, tokenizer = read_corpus(recipe.corpus), load_tokenizer(folder)
+    corpus, tokenizer = read_configured(recipe), load_tokenizer(folder)
     if split == "all":
-        chosen_NT = cut_blocks(encode_text(tokenizer, corpus.text), recipe.block_tokens)
+        chosen = all_rows(corpus, tokenizer, recipe.block_tokens, packing=recipe.packing)
     else:
-        found = make_blocks(corpus, tokenizer, recipe.block_tokens, recipe.eval_fraction, recipe.eval_blocks)
-        chosen_NT = found.eval_NT if split == "eval" else found.train_NT
-    chosen_NT = chosen_NT[: recipe.eval_blocks or len(chosen_NT)]
-    if not len(chosen_NT):
+        alone = recipe.model_copy(update={"packing": recipe.packing and not recipe.prompt})
+        found = cut_configured(alone, corpus, tokenizer)
+        chosen = found.eval if split == "eval" else found.train
+    chosen = chosen.first(recipe.eval_blocks)
+    if not len(chosen):
         raise CorpusError(
             "SW-D116",
             "the corpus is too short",
-            where=recipe.corpus,
-            expected=f"at least one block of {recipe.block_tokens} tokens",
+            where=corpus.spec,
+            expected=f"at least one row of {recipe.block_tokens} tokens, or one example",
             got="less",
             remedy="give a longer text or a smaller --block-tokens",
         )
-    check_vocabulary(Blocks(chosen_NT, chosen_NT[:0]), int(source.config.vocab_size))
-    return chosen_NT
+    check_vocabulary(Blocks(chosen, chosen), int(source.config.vocab_size))
+    return chosen
 
 
 def _load(folder: Path, device: torch.device) -> PreTrainedModel:
@@ -227,17 +229,16 @@ def _load(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def _mean_loss(model: PreTrainedModel, chosen_NT: Tensor, batch: int, on_batch: Callable[[int, int], None]) -> float:
+def _mean_loss(model: PreTrainedModel, rows: Rows, batch: int, on_batch: Callable[[int, int], None]) -> float:
     total, targets, done = 0.0, 0, 0
-    for tokens_BT in evaluation_batches(chosen_NT, batch):
-        tokens_BT = tokens_BT.to(model.device)
-        count = predicted_tokens(tokens_BT)
-        total += float(model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss) * count
-        targets += count
-        done += tokens_BT.shape[0]
-        on_batch(done, len(chosen_NT))
+    for taken in evaluation_batches(rows, batch):
+        tokens_BT, labels_BT = taken.tokens_BT.to(model.device), taken.labels_BT.to(model.device)
+        total += float(model(input_ids=tokens_BT, labels=labels_BT, use_cache=False).loss) * taken.targets
+        targets += taken.targets
+        done += len(tokens_BT)
+        on_batch(done, len(rows))
     return total / targets
 
 
-def _say_nothing(done: int, blocks: int) -> None:
+def _say_nothing(done: int, rows: int) -> None:
     """What is called after each batch where nobody wants to know."""

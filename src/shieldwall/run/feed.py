@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from shieldwall.config import Config
-from shieldwall.data import Batches, BatchOrder, Blocks, evaluation_batches
+from shieldwall.data import Batches, BatchOrder, Blocks, RowBatch, evaluation_batches
 from shieldwall.pipeline.feed import MicroBatch
-from shieldwall.run.evaluate import predicted_tokens
 
 
 class BlockFeed:
-    """Tokens for the initiator's host, from blocks of one length.
+    """Tokens and labels for the initiator's host, from rows.
 
     Args:
-        blocks: training and evaluation blocks.
+        blocks: training and evaluation rows.
         config: of the run.
     """
 
     def __init__(self, blocks: Blocks, config: Config) -> None:
         pipeline = config.pipeline
-        order = BatchOrder(len(blocks.train_NT), pipeline.micro_batches, config.micro_batch_size, config.run.seed)
-        self._batches = Batches(blocks.train_NT, order)
-        self._divisor = float(pipeline.micro_batches)
-        self.evaluation_batches: list[Tensor] = evaluation_batches(blocks.eval_NT, config.micro_batch_size)
+        order = BatchOrder(len(blocks.train), pipeline.micro_batches, config.micro_batch_size, config.run.seed)
+        self._batches = Batches(blocks.train, order)
+        self._step = -1
+        self._taken: tuple[RowBatch, ...] = ()
+        self.evaluation_batches: list[RowBatch] = evaluation_batches(blocks.eval, config.micro_batch_size)
 
     def positions(self, step: int) -> Mapping[int, Tensor]:
-        """Every row is one sequence."""
-        del step
-        return {}
+        """Positions (B, T) of those micro-batches in which a row holds several examples."""
+        taken = enumerate(self._take(step))
+        return {index: batch.positions_BT for index, batch in taken if batch.positions_BT is not None}
 
     def training(self, step: int, micro_batch: int) -> MicroBatch:
-        """What `micro_batch` of `step` trains on."""
-        tokens_BT = self._batches.micro_batch(step, micro_batch)
-        return MicroBatch(tokens_BT, tokens_BT, self._divisor)
+        """What `micro_batch` of `step` trains on; each target of the step weighs the same."""
+        taken = self._take(step)
+        batch = taken[micro_batch]
+        return MicroBatch(batch.tokens_BT, batch.labels_BT, float(_targets(taken) / batch.targets))
 
     def evaluation(self, micro_batch: int) -> MicroBatch:
         """What is evaluated in place `micro_batch`."""
-        tokens_BT = self.evaluation_batches[micro_batch]
-        return MicroBatch(tokens_BT, tokens_BT, 1.0)
+        batch = self.evaluation_batches[micro_batch]
+        return MicroBatch(batch.tokens_BT, batch.labels_BT, 1.0)
+
+    def tokens(self, step: int) -> int:
+        """Tokens of `step`, padding left out."""
+        return sum(batch.tokens for batch in self._take(step))
 
     def training_loss(self, step: int, losses: Mapping[int, float]) -> float:
         """Mean loss over all targets of `step`, from the mean loss of each micro-batch."""
-        del step
-        return math.fsum(losses.values()) / len(losses)
+        return _mean(self._take(step), losses)
 
     def evaluation_loss(self, losses: Mapping[int, float]) -> float:
         """Mean loss over all evaluation targets, from the mean loss of each micro-batch."""
-        targets = [predicted_tokens(tokens_BT) for tokens_BT in self.evaluation_batches]
-        return math.fsum(losses[index] * targets[index] for index in losses) / sum(targets)
+        return _mean(self.evaluation_batches, losses)
+
+    def _take(self, step: int) -> tuple[RowBatch, ...]:
+        """The micro-batches of a step; those of the last step asked for are kept."""
+        if step != self._step:
+            self._step, self._taken = step, self._batches.step(step)
+        return self._taken
+
+
+def _targets(batches: Sequence[RowBatch]) -> int:
+    return sum(batch.targets for batch in batches)
+
+
+def _mean(batches: Sequence[RowBatch], losses: Mapping[int, float]) -> float:
+    return math.fsum(losses[index] * batch.targets for index, batch in enumerate(batches)) / _targets(batches)

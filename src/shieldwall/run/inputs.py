@@ -1,4 +1,4 @@
-"""What decides a run's bits besides its configuration: the blocks of tokens and the arithmetic class.
+"""What decides a run's bits besides its configuration: the rows of tokens and the arithmetic class.
 
 They are written down when a run starts and held against when it is resumed, because the configuration names a text and
 a machine but does not hold them: a file can be edited, a hub name can move on, and torch can be upgraded in between.
@@ -15,7 +15,7 @@ from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import RunFolderError
 from shieldwall.core.files import write_whole
 from shieldwall.core.roots import tensor_bytes
-from shieldwall.data import Blocks
+from shieldwall.data import Blocks, Rows
 
 
 def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None:
@@ -26,8 +26,9 @@ def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None
         StorageError: SW-S101.
     """
     now = {
-        "training_blocks": hashlib.sha256(tensor_bytes(blocks.train_NT)).hexdigest(),
-        "evaluation_blocks": hashlib.sha256(tensor_bytes(blocks.eval_NT)).hexdigest(),
+        "training_blocks": _root(blocks.train),
+        "evaluation_blocks": _root(blocks.eval),
+        **({f"examples.{name}": str(count) for name, count in asdict(blocks.tally).items()} if blocks.tally else {}),
         **{f"arithmetic.{name}": str(value) for name, value in asdict(arithmetic).items()},
     }
     if not path.exists():
@@ -49,6 +50,15 @@ def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None
             remedy="put text and versions back; or start a new run from the last checkpoint:"
             " --set model.name=RUN/checkpoints/step-N",
         )
+
+
+def _root(rows: Rows) -> str:
+    """SHA-256 over the tokens; where rows have labels, then over these and the lengths of their examples as JSON."""
+    digest = hashlib.sha256(tensor_bytes(rows.tokens_NT))
+    if rows.labels_NT is not None:
+        digest.update(tensor_bytes(rows.labels_NT))
+        digest.update(json.dumps(rows.examples, separators=(",", ":")).encode())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -26,6 +26,8 @@ class LoopTools:
     """What the loop works with."""
 
     config: Config
+    steps: int
+    """Length of the run."""
     folder: RunFolder
     run_plan: RunPlan
     feed: BlockFeed
@@ -60,11 +62,11 @@ class TrainingLoop:
         self._seconds_before = progress.seconds
         self._started = started
         self._evaluation_plan: Plan = tools.run_plan.evaluation(len(tools.feed.evaluation_batches))
-        optimizer, run = tools.config.optimizer, tools.config.run
+        optimizer = tools.config.optimizer
         self._learning_rate = LearningRate(
             peak=optimizer.learning_rate,
             warmup_steps=optimizer.warmup_steps,
-            steps=run.steps,
+            steps=tools.steps,
             shape=optimizer.schedule,
         )
 
@@ -77,7 +79,7 @@ class TrainingLoop:
             Interrupted: SW-I101; the state after the last committed step is saved.
         """
         perplexity = None
-        while self._progress.step < self._tools.config.run.steps and not self._out_of_patience():
+        while self._progress.step < self._tools.steps and not self._out_of_patience():
             await self._stop_if_wanted()
             perplexity = await self._step()
         if perplexity is None:
@@ -112,7 +114,7 @@ class TrainingLoop:
             "loss": self._tools.feed.training_loss(result.step, result.losses),
             "learning_rate": result.learning_rate,
             "gradient_norm": result.gradient_norm,
-            "tokens_per_second": self._tools.config.step_tokens / seconds,
+            "tokens_per_second": self._tools.feed.tokens(result.step) / seconds,
             "seconds": seconds,
             "alerts": 0,
         }
@@ -135,7 +137,7 @@ class TrainingLoop:
         return perplexity
 
     async def _evaluate(self) -> float:
-        """Perplexity on the evaluation blocks: exp of the mean loss over all their targets."""
+        """Perplexity on the evaluation rows: exp of the mean loss over all their targets."""
         losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
         return perplexity_of(self._tools.feed.evaluation_loss(losses), f"after step {self._progress.step}")
 

@@ -1,4 +1,4 @@
-"""What a run works on: model folder, tokenizer, blocks of tokens."""
+"""What a run works on: model folder, tokenizer, rows of tokens."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from shieldwall.config import Config
 from shieldwall.core.errors import ModelError
 from shieldwall.core.files import whole_folder
-from shieldwall.data import Blocks, Corpus, check_vocabulary, load_tokenizer, make_blocks, read_corpus, train_tokenizer
-from shieldwall.data.split import split_text
+from shieldwall.data import Blocks, Corpus, Pairs, check_vocabulary, load_tokenizer, train_tokenizer
 from shieldwall.models.families import TinyShape
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.tiny import write_tiny
+from shieldwall.run.corpus import cut_configured, read_configured, training_text
 
 _LEAST_POSITIONS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """Model, tokenizer and blocks that fit each other."""
+    """Model, tokenizer and rows that fit each other."""
 
     source: ModelSource
     tokenizer: Any
@@ -28,7 +28,7 @@ class Materials:
 
 
 def gather_materials(config: Config, initial: Path) -> Materials:
-    """Read the corpus, find or make the model, and cut the text into blocks.
+    """Read the corpus, find or make the model, and put the text into rows.
 
     Args:
         config: of the run.
@@ -38,7 +38,7 @@ def gather_materials(config: Config, initial: Path) -> Materials:
         CorpusError: SW-D1..., the text or the tokenizer cannot be used.
         ModelError: SW-M1..., the model cannot be used; SW-M106, a block is longer than the model's positions.
     """
-    corpus = read_corpus(config.data.corpus)
+    corpus = read_configured(config.data)
     if tiny_family(config.model.name) is None:
         folder = find_folder(config.model.name)
     else:
@@ -49,8 +49,7 @@ def gather_materials(config: Config, initial: Path) -> Materials:
     check_block(config, source)
     set_dropout(source, config.model.dropout)
     tokenizer = load_tokenizer(folder)
-    data = config.data
-    blocks = make_blocks(corpus, tokenizer, data.block_tokens, data.eval_fraction, data.eval_blocks)
+    blocks = cut_configured(config.data, corpus, tokenizer)
     check_vocabulary(blocks, int(source.config.vocab_size))
     return Materials(source, tokenizer, blocks)
 
@@ -91,9 +90,8 @@ def set_dropout(source: ModelSource, dropout: float | None) -> None:
             setattr(source.config, field, dropout)
 
 
-def _make_tiny(config: Config, corpus: Corpus, initial: Path) -> None:
-    train_text, _ = split_text(corpus, config.data.eval_fraction)
-    tokenizer = train_tokenizer(train_text, config.data.vocabulary)
+def _make_tiny(config: Config, corpus: Corpus | Pairs, initial: Path) -> None:
+    tokenizer = train_tokenizer(training_text(corpus, config.data.eval_fraction), config.data.vocabulary)
     shape = tiny_shape(config, len(tokenizer), int(tokenizer.eos_token_id))
     with whole_folder(initial) as partial:
         write_tiny(tiny_family(config.model.name) or "", shape, config.run.seed, partial)

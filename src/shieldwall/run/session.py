@@ -19,6 +19,7 @@ from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.hooks import Hook
 from shieldwall.pipeline.host import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
+from shieldwall.run.corpus import run_steps
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.evaluate import write_recipe
 from shieldwall.run.export import Exporter, States
@@ -80,6 +81,7 @@ class TrainingSession:
                 await coordinator.assign(host, holding.span, holding.state, holding.frozen)
             tools = LoopTools(
                 config=config,
+                steps=run_steps(config, len(self.materials.blocks.train)),
                 folder=self.folder,
                 run_plan=run_plan,
                 feed=feed,

@@ -20,6 +20,7 @@ from shieldwall.dashboard.progress import ProgressView, SilentView
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.pipeline.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
+from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.folder import (
     RunFolder,
     create,
@@ -110,6 +111,9 @@ def _train_locked(
         start = checkpoints.latest()
         keep_metrics_before(folder.metrics, start.progress.step if start else 0)
         _announce(view, config, run_plan, numbers, start)
+        for note in describe_rows(materials.blocks):
+            view.note(note)
+        view.start(start.progress.step if start else 0, run_steps(config, len(materials.blocks.train)))
         session = TrainingSession(
             config=config,
             folder=folder,
@@ -151,10 +155,8 @@ def _announce(
         f" {run_plan.plan.schedule}, about {numbers['step_seconds']:.2f} s a step, memory about {format_bytes(need)}"
     )
     view.note(f"arithmetic class: {run_plan.arithmetic}")
-    done = start.progress.step if start else 0
     if start:
         view.note(f"resuming from {start.folder.name}")
-    view.start(done, config.run.steps)
 
 
 def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_seconds: float) -> Summary:
@@ -173,7 +175,7 @@ def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_secon
         steps=result.progress.step,
         train_loss=lines[-1]["loss"],
         eval_perplexity=result.perplexity,
-        tokens_per_second=config.step_tokens * len(lines) / seconds,
+        tokens_per_second=sum(line["tokens_per_second"] * line["seconds"] for line in lines) / seconds,
         wall_seconds=wall_seconds,
         weights_root=weights_root(folder.model),
         attacks_fired=None,

@@ -6,7 +6,7 @@ the next.
 
 from __future__ import annotations
 
-from shieldwall.data.corpora.files import missing_part
+from shieldwall.data.files import missing_part
 
 
 def read(argument: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from shieldwall.data.corpora.files import missing_part
+from shieldwall.data.files import missing_part
 
 LEFT_OUT = frozenset(
     {

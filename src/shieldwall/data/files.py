@@ -1,8 +1,11 @@
-"""Read a user's text file whole, or say exactly why it cannot be read."""
+"""Read a user's text files whole, or say exactly why they cannot be read."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob, has_magic
 from pathlib import Path
 
 from shieldwall.core.errors import CorpusError
@@ -25,17 +28,57 @@ def missing_part(scheme: str, argument: str, form: str) -> CorpusError:
     )
 
 
+def expand_paths(path: str) -> list[str]:
+    """The files that `path` names: itself, or where it is a pattern such as `books/*.txt`, all that match, sorted.
+
+    A file of exactly that name comes first: its brackets or stars are no pattern then. `**` goes into folders.
+
+    Raises:
+        CorpusError: SW-D103; the pattern matches no file.
+    """
+    if not has_magic(path) or Path(path).exists():
+        return [path]
+    matches = glob(path, recursive=True)  # noqa: PTH207 (Path.glob takes no pattern that starts with /)
+    found = sorted(name for name in matches if Path(name).is_file())
+    if not found:
+        raise CorpusError(
+            "SW-D103",
+            "the corpus file does not exist",
+            where=path,
+            expected="at least one file that matches this pattern",
+            got="no such file",
+            remedy="check it with ls; a pattern that does not start with / is looked up from the folder you are in",
+        )
+    return found
+
+
 def read_file(path: str) -> bytes:
     """The bytes of the regular file at `path`.
 
     Raises:
         CorpusError: SW-D103, absent; SW-D104, a folder or a device; SW-D105, the system refuses to read it.
     """
+    with _readable(path):
+        return _regular(path).read_bytes()
+
+
+def check_file(path: str) -> None:
+    """Refuse what is no regular file that this user may read; raises as `read_file` does."""
+    with _readable(path), _regular(path).open("rb"):
+        pass
+
+
+def _regular(path: str) -> Path:
     file = Path(path)
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise _not_a_file(file)
+    return file
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise _not_a_file(file)
-        return file.read_bytes()
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CorpusError(
             "SW-D103",
