@@ -147,6 +147,20 @@ def test_the_best_adapters_are_exported(tmp_path: Path) -> None:
     assert found == pytest.approx(summary.eval_perplexity, rel=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["model.dtype=float32", "model.dtype=bfloat16", "model.autocast=true"])
+@pytest.mark.parametrize("rank", [0, 4])
+def test_eval_repeats_the_perplexity_in_the_arithmetic_of_the_run(tmp_path: Path, precision: str, rank: int) -> None:
+    """From the model, the adapters on their base, and a checkpoint of either; by transformers and peft alone."""
+    folder = tmp_path / "run"
+    settings = [*TINY, f"model.lora_rank={rank}", precision, "pipeline.stages=3", "optimizer.learning_rate=0.01"]
+    summary = train(Config.load(None, settings), folder=folder).summary
+    places = [folder / "checkpoints" / "step-6", folder / "model", *([folder / "adapter"] if rank else [])]
+    for place in places:
+        merged_in_bfloat16 = rank and place.name == "model" and "dtype=bfloat16" in precision
+        found = shieldwall("eval", place, "--json").json()
+        assert found["perplexity"] == pytest.approx(summary.eval_perplexity, rel=1e-2 if merged_in_bfloat16 else 1e-4)
+
+
 def refused(tmp_path: Path, *settings: str) -> str:
     result = shieldwall("train", "--run", tmp_path / "refused", *overrides(*settings))
     assert result.code == 2, result.err

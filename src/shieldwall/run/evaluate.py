@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from shieldwall.config import DataSection, check_prompt
 from shieldwall.core.arithmetic import choose_device
-from shieldwall.core.errors import CheckpointError, ConfigError, CorpusError, NonFiniteError
+from shieldwall.core.errors import ConfigError, CorpusError, NonFiniteError
 from shieldwall.data import TABLES, Blocks, Rows, all_rows, check_vocabulary, evaluation_batches, load_tokenizer
 from shieldwall.data.corpora import specs_of
-from shieldwall.models.quiet import without_progress_bars
-from shieldwall.models.source import open_source
-from shieldwall.models.weights import WeightFiles
 from shieldwall.run.corpus import cut_configured, read_configured
-from shieldwall.run.folder import RunFolder
-
-RECIPE_FILE = "shieldwall.json"
-"""Beside a saved model: which text it was trained on and how that was cut, so that `eval` can repeat it."""
+from shieldwall.run.saved_model import SavedModel
 
 _LARGEST_LOSS = 700.0
 """Beyond it the exponential is no float any more."""
@@ -46,11 +39,6 @@ class Evaluation:
     model: str
 
 
-def write_recipe(folder: Path, data: DataSection) -> None:
-    """Keep with a model how its text was cut."""
-    (folder / RECIPE_FILE).write_text(json.dumps({"data": data.model_dump()}, indent=2) + "\n")
-
-
 def evaluate(
     checkpoint: Path,
     data: str | Sequence[str] | None = None,
@@ -64,10 +52,10 @@ def evaluate(
     device: str = "auto",
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Perplexity of a saved model on a corpus.
+    """Perplexity of a saved model on a corpus, in the arithmetic that it was trained in.
 
     Args:
-        checkpoint: a model folder, a checkpoint, or a run's folder (its `model/` is taken).
+        checkpoint: a model folder, an adapter's folder, a checkpoint, or a run's folder (its `model/` is taken).
         data: a corpus as in `data.corpus`, or several; what the model was trained on if not given.
         prompt: field or template as in `data.prompt`, "" for plain text; as the model was trained if not given, but
             plain text where `data` names a corpus without fields.
@@ -83,8 +71,8 @@ def evaluate(
         CheckpointError: SW-K107, no model there; SW-K102, a file is damaged.
         CorpusError, ModelError, ConfigError: what was given cannot be used.
     """
-    folder = _model_folder(checkpoint)
-    recipe = _read_recipe(folder)
+    saved = SavedModel.find(checkpoint)
+    autocast, recipe = saved.recipe().autocast, saved.recipe().data
     usual = recipe.eval_blocks if split == "eval" else 0
     prompts = (recipe.prompt, recipe.completion) if _has_fields(data) else ("", "")
     recipe = recipe.model_copy(
@@ -97,18 +85,19 @@ def evaluate(
         }
     )
     check_prompt(recipe)
-    rows = _choose_rows(folder, recipe, split)
-    model = _load(folder, choose_device(device))
-    loss = _mean_loss(model, rows, batch, on_batch or _say_nothing)
+    rows = _choose_rows(saved, recipe, split)
+    model = saved.load(choose_device(device))
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
+        loss = _mean_loss(model, rows, batch, on_batch or _say_nothing)
     return Evaluation(
-        perplexity=perplexity_of(loss, str(folder)),
+        perplexity=perplexity_of(loss, str(saved.folder)),
         loss=loss,
         blocks=len(rows),
         block_tokens=recipe.block_tokens,
         tokens=rows.tokens,
         split=split,
         data=", ".join(specs_of(recipe.corpus)),
-        model=str(folder),
+        model=str(saved.folder),
     )
 
 
@@ -135,40 +124,8 @@ def _has_fields(data: str | Sequence[str] | None) -> bool:
     return data is None or all(spec.partition(":")[0] in TABLES for spec in specs_of(data))
 
 
-def _model_folder(checkpoint: Path) -> Path:
-    run = RunFolder(checkpoint)
-    folder = run.model if run.config.exists() and run.model.exists() else checkpoint
-    if not (folder / "config.json").exists():
-        raise CheckpointError(
-            "SW-K107",
-            "there is no model in this folder",
-            where=str(checkpoint),
-            expected="a model folder with config.json, a checkpoint, or the folder of a finished run",
-            got="no config.json" if folder.exists() else "no such folder",
-            remedy="give for example runs/NAME/model or runs/NAME/checkpoints/step-20",
-        )
-    return folder
-
-
-def _read_recipe(folder: Path) -> DataSection:
-    path = folder / RECIPE_FILE
-    if not path.exists():
-        return DataSection(block_tokens=min(DataSection().block_tokens, open_source(folder).positions))
-    try:
-        return DataSection.model_validate(json.loads(path.read_text())["data"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "SW-K102",
-            f"{RECIPE_FILE} cannot be read",
-            where=str(path),
-            expected="the JSON file that was saved with the model",
-            got=str(error).splitlines()[0],
-            remedy="remove the file and give --data and --block-tokens",
-        ) from error
-
-
-def _choose_rows(folder: Path, recipe: DataSection, split: Split) -> Rows:
-    source = open_source(folder)
+def _choose_rows(saved: SavedModel, recipe: DataSection, split: Split) -> Rows:
+    source = saved.base
     if recipe.block_tokens > source.positions:
         raise ConfigError(
             "SW-C107",
@@ -178,7 +135,7 @@ def _choose_rows(folder: Path, recipe: DataSection, split: Split) -> Rows:
             got=str(recipe.block_tokens),
             remedy=f"give --block-tokens {source.positions}",
         )
-    corpus, tokenizer = read_configured(recipe), load_tokenizer(folder)
+    corpus, tokenizer = read_configured(recipe), load_tokenizer(saved.folder)
     if split == "all":
         chosen = all_rows(corpus, tokenizer, recipe.block_tokens, packing=recipe.packing)
     else:
@@ -197,35 +154,6 @@ def _choose_rows(folder: Path, recipe: DataSection, split: Split) -> Rows:
         )
     check_vocabulary(Blocks(chosen, chosen), int(source.config.vocab_size))
     return chosen
-
-
-def _load(folder: Path, device: torch.device) -> PreTrainedModel:
-    WeightFiles(folder, "").check()
-    try:
-        with without_progress_bars():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            "SW-K107",
-            "the model cannot be loaded",
-            where=str(folder),
-            expected="a folder that transformers loads",
-            got=str(error).strip().splitlines()[0],
-            remedy="copy or export the model again",
-        ) from error
-    if report["missing_keys"]:
-        raise CheckpointError(
-            "SW-K104",
-            "the checkpoint lacks a tensor",
-            where=str(folder),
-            expected=str(sorted(report["missing_keys"])[0]),
-            got=f"{len(report['missing_keys'])} tensors that config.json asks for are missing",
-            remedy="take config.json and weights from the same save",
-        )
-    loaded: PreTrainedModel = model.to(device).eval()
-    return loaded
 
 
 @torch.no_grad()

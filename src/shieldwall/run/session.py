@@ -21,13 +21,13 @@ from shieldwall.pipeline.host import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.evaluate import write_recipe
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings
+from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Origin, owners, stage_states
 
 
@@ -130,7 +130,7 @@ class TrainingSession:
 
     def _write_text_assets(self, folder: Path) -> None:
         self.materials.tokenizer.save_pretrained(folder)
-        write_recipe(folder, self.config.data)
+        write_recipe(folder, self.config.data, self.config.model)
 
 
 async def _without_moments(states: States) -> States:
