@@ -23,7 +23,7 @@ from shieldwall.run.folder import (
     RunFolder,
     create,
     forget_untrained,
-    keep_metrics_before,
+    keep_lines_before,
     name_run,
     read_metrics,
     remove_stale,
@@ -106,7 +106,7 @@ def _train_locked(
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
         start = checkpoints.latest()
-        keep_metrics_before(folder.metrics, start.progress.step if start else 0)
+        keep_lines_before(folder, start.progress.step if start else 0)
         _announce(view, config, run_plan, numbers, start)
         session = TrainingSession(
             config=config,

@@ -20,7 +20,7 @@ from shieldwall.schedule.plan import Host, Lane, Plan
 from shieldwall.schedule.play import TimedAction
 from shieldwall.schedule.policies import SCHEDULES
 from shieldwall.schedule.render import render_grid, render_lanes
-from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate
+from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate, waiting_share
 from shieldwall.schedule.validate import validate_plan
 
 __all__ = [
@@ -43,4 +43,5 @@ __all__ = [
     "simulate",
     "usual_hosts",
     "validate_plan",
+    "waiting_share",
 ]
