@@ -148,7 +148,8 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
     Args:
         config: the given configuration, named.
         folder: where the run lies.
-        as_given: whether the user gave a file or overrides, which must then agree with what the run was started with.
+        as_given: whether the user gave a file or overrides, which must then agree with what the run was started with;
+            what decides nothing, such as run.tensorboard, is taken as given.
 
     Raises:
         RunFolderError: SW-R102; the folder holds something else than a run. SW-R104; the configurations differ.
@@ -167,10 +168,12 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
             "the run was started with another configuration",
             where=str(folder.config),
             expected="the same values: a resumed run must end where the unbroken one would",
-            got="\n".join(_differences(stored.to_plain(), config.to_plain())),
+            got="\n".join(_differences(stored.deciding(), config.deciding())),
             remedy="resume without a configuration and without --set, or start a new run",
         )
-    return stored
+    if not as_given:
+        return stored
+    return stored.model_copy(update={"run": config.run.model_copy(update={"name": stored.run.name})})
 
 
 def no_run(folder: RunFolder) -> RunFolderError:
@@ -199,7 +202,7 @@ def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     for section in stored:
         for key in sorted({*stored[section], *given[section]}):
             was, now = stored[section].get(key), given[section].get(key)
-            if was != now and (section, key) != ("run", "name"):
+            if was != now:
                 rows.append(f"{section}.{key}: the run has {was!r}, given was {now!r}")
     return rows
 
