@@ -15,7 +15,7 @@ from shieldwall.schedule.actions import Action, Kind
 from shieldwall.schedule.costs import StageCosts, equal_slots
 from shieldwall.schedule.hosts import usual_hosts
 from shieldwall.schedule.make import make_plan
-from shieldwall.schedule.picture import draw_plan
+from shieldwall.schedule.picture import draw_plan, draw_timelines
 from shieldwall.schedule.plan import Host, Lane, Plan
 from shieldwall.schedule.play import TimedAction
 from shieldwall.schedule.policies import SCHEDULES
@@ -35,6 +35,7 @@ __all__ = [
     "Timeline",
     "bubble",
     "draw_plan",
+    "draw_timelines",
     "equal_slots",
     "make_plan",
     "peak_in_flight",
