@@ -92,7 +92,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     if panel.level is not None:
         where, text = panel.level
         axes.axhline(where, color=_LEVEL, linestyle="--", linewidth=1.0, label=text)
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.2)
     axes.set_ylabel(panel.label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -14,7 +14,7 @@ def write_page(numbers: RunNumbers) -> str:
     """The page in Markdown."""
     parts = [
         f"# Run {numbers.name}",
-        f"{tell_progress(numbers)}. Made at {numbers.made_at} by `shieldwall report`.",
+        f"Made at {numbers.made_at} by `shieldwall report`: {tell_progress(numbers)}.",
         _table(("", ""), _summary_rows(numbers)),
         "## Training",
         *(_picture(name) for name in PICTURES[:-1]),

@@ -36,6 +36,9 @@ def read_metrics_lines(path: Path) -> tuple[Line, ...]:
         for name in (*_NUMBERS, *({"eval_perplexity"} & line.keys())):
             if type(line.get(name)) not in (int, float):
                 raise garbled(path, f"line {number}: {name} is {line.get(name)!r}", "a number")
+        if line["step"] != number - 1 or not line["seconds"] > 0:
+            got = f"line {number}: step {line['step']}, seconds {line['seconds']}"
+            raise garbled(path, got, f"step {number - 1}, and more than 0 seconds")
     if not lines:
         raise RunFolderError(
             "SW-R108",

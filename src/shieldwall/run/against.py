@@ -29,6 +29,7 @@ class Against:
     """A plan, the step that it predicts, and the steps that were traced under it, by number."""
 
     plan: Plan
+    cut: tuple[int, ...]
     predicted: Timeline
     traced: dict[int, Timeline]
 
@@ -97,21 +98,25 @@ def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[L
     try:
         plan = Plan.from_json(planned["plan"])
         costs = StageCosts(tuple(planned["forward_seconds"]), tuple(planned["backward_seconds"]))
-        predicted, cut = simulate(plan, costs), planned["cut"]
+        predicted, cut = simulate(plan, costs), tuple(planned["cut"])
     except (PlanError, KeyError, TypeError) as error:
-        raise garbled(planned_path, _first_line(error), "the plan that the run wrote") from error
-    mine = [line for line in traces if line["cut"] == cut]
-    try:
-        return Against(plan, predicted, {line["step"]: _timeline(plan, line) for line in mine})
-    except PlanError as error:
-        raise garbled(traces_path, _first_line(error), "the passes of the run's plan") from error
+        got = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise garbled(planned_path, got, "the plan that the run wrote") from error
+    mine = [line for line in traces if tuple(line["cut"]) == cut]
+    passes = _passes(plan)
+    for line in mine:
+        if {host: sorted(done[0] for done in work) for host, work in line["work"].items()} != passes:
+            raise garbled(traces_path, f"others in the line of step {line['step']}", "each pass of the run's plan once")
+    return Against(plan, cut, predicted, {line["step"]: _timeline(plan, line) for line in mine})
+
+
+def _passes(plan: Plan) -> dict[str, list[str]]:
+    """The forward and backward passes of each host, sorted."""
+    return {lane.host: sorted(str(one) for one in lane.actions if one.kind.is_compute) for lane in plan.lanes}
 
 
 def _timeline(plan: Plan, line: Line) -> Timeline:
     work = [_timed(host, *done) for host, passes in line["work"].items() for done in passes]
-    for done in work:
-        if plan.host_of(done.stage) != done.host:
-            raise PlanError("SW-P112", f"{done.host} does not hold stage {done.stage}")
     return Timeline(tuple(lane.host for lane in plan.lanes), tuple(sorted(work, key=lambda done: done.start_s)))
 
 
@@ -126,7 +131,3 @@ def _durations(timeline: Timeline, stage: int, kind: Kind) -> list[float]:
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
