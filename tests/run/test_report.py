@@ -145,7 +145,7 @@ def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
     process = start("train", "--run", folder, *overrides("run.steps=100000"))
     pause = Event()
     try:
-        while len(read_metrics(folder / "metrics.jsonl")) < 3 and process.poll() is None:
+        while len(read_metrics(folder / "metrics.jsonl")) < 4 and process.poll() is None:
             pause.wait(0.01)
         result = shieldwall("report", folder, "--json")
         assert result.code == 0, result.err
@@ -156,7 +156,7 @@ def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
         process.kill()
     numbers = result.json()
     assert numbers["finished"] is False
-    assert 3 <= numbers["steps"] < len(read_metrics(folder / "metrics.jsonl"))
+    assert 4 <= numbers["steps"] < len(read_metrics(folder / "metrics.jsonl"))
     assert numbers["weights_root"] is None
     assert "of 100000 steps so far" in (folder / "report" / "report.md").read_text()
     assert numbers["plan"]["traced_steps"][:2] == [1, 2]
