@@ -18,6 +18,8 @@ from shieldwall.models.tiny import write_tiny
 
 MakeModel = Callable[..., Path]
 
+pytest_plugins = ["shared_data"]
+
 
 @pytest.fixture(autouse=True)
 def pinned_threads() -> Iterator[None]:

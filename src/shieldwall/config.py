@@ -41,11 +41,19 @@ class ModelSection(_Section):
     layers: int = Field(6, ge=1, le=1024, description="tiny: layers")
     width: int = Field(128, ge=2, le=65536, description="tiny: width of the hidden state")
     heads: int = Field(4, ge=1, description="tiny: attention heads; must divide the width")
-    dtype: Literal["float32"] = Field("float32", description="type of weights and arithmetic")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights and of computing")
+    autocast: bool = Field(False, description="compute in bfloat16 where that is safe, on float32 weights")
     dropout: float | None = Field(
         None, ge=0.0, lt=1.0, description="sets every dropout probability; left out: as the model's configuration says"
     )
     attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="attention implementation")
+    lora_rank: int = Field(0, ge=0, le=65536, description="train LoRA adapters of this rank and nothing else; 0: all")
+    lora_alpha: float = Field(16.0, gt=0.0, description="the adapters' output is scaled by lora_alpha / lora_rank")
+    lora_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before each adapter")
+    lora_targets: list[str] = Field(
+        [], description='modules that get adapters, or ["all-linear"]; left empty: what peft takes for the model'
+    )
+    adapter: str = Field("", description="folder with LoRA adapters to go on from; they bring rank and targets")
 
 
 class DataSection(_Section):
@@ -75,6 +83,9 @@ class PipelineSection(_Section):
         description="sequences in a step, instead of micro_batch_size",
     )
     schedule: str = Field("gpipe", description='"gpipe" or "1f1b"')
+    gradient_checkpointing: bool = Field(
+        False, description="keep only each stage's inputs and compute the rest again: less memory, more time"
+    )
     topology: Literal["chain"] = Field("chain", description="who talks to whom: workers to each other")
     cut: Literal["auto"] | list[int] = Field(
         "auto", description='layers of each stage as a list, or "auto": balanced by measured cost'
@@ -165,6 +176,7 @@ class Config(_Section):
         _check_workers(self.pipeline)
         _check_speeds(self.pipeline)
         _check_tiny(self.model)
+        _check_types(self.model)
         _check_export(self.evaluation)
         return self
 
@@ -294,6 +306,18 @@ def _check_tiny(model: ModelSection) -> None:
             expected=f"a divisor of model.width = {model.width} that leaves an even width for each head",
             got=str(model.heads),
             remedy="try model.heads = 4 with model.width = 128",
+        )
+
+
+def _check_types(model: ModelSection) -> None:
+    if model.autocast and model.dtype != "float32":
+        raise ConfigError(
+            "SW-C105",
+            "autocast is for weights in float32",
+            where="model.autocast",
+            expected='model.dtype = "float32" beside it',
+            got=model.dtype,
+            remedy="set model.autocast to false: weights in bfloat16 are computed with in bfloat16",
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import shieldwall.lab.bench
+from shieldwall.core.errors import BenchmarkError
 from shieldwall.lab.bench import app
 from shieldwall.lab.charts import Chart, ChartRow, draw_chart
 from shieldwall.lab.memory import WAYS
@@ -92,6 +94,23 @@ def test_throughput_compares_all_ways_in_each_repeat(results: Path) -> None:
         assert row["losses_equal_plain"] or name == "plain, default AdamW (loop)"
 
 
+def test_throughput_holds_the_pipeline_against_torchs_own(results: Path) -> None:
+    found = read(results, "throughput")
+    rows = {row["variant"]: row for row in found["side_by_side"]}
+    ours, theirs = ("shieldwall K=2 gpipe", "shieldwall K=2 1f1b"), ("torch K=2 gpipe", "torch K=2 1f1b")
+    assert list(rows) == ["plain", *ours, *theirs]
+    assert [row["processes"] for row in rows.values()] == [1, 1, 1, 2, 2]
+    assert all(rows[name]["loss_difference"] == 0 for name in ours)
+    assert all(rows[name]["loss_difference"] < 1e-6 for name in theirs)
+    paired = {(row["stages"], row["schedule"]): row["ours_to_torch_median"] for row in found["side_by_side_paired"]}
+    assert set(paired) == {(2, "gpipe"), (2, "1f1b")}
+    for one, other in zip(ours, theirs, strict=True):
+        assert paired[2, one.split()[-1]] == pytest.approx(rows[one]["ratio_median"] / rows[other]["ratio_median"])
+    assert (found["setup"]["micro_batches"], found["setup"]["side_by_side_micro_batches"]) == (4, 8)
+    page = (results / "throughput.md").read_text()
+    assert all(f"| {name} |" in page for name in rows)
+
+
 def test_the_parts_of_a_step_add_up(results: Path) -> None:
     *parts, whole = read(results, "throughput")["overhead"]
     assert whole["part"] == "whole step"
@@ -106,6 +125,17 @@ def test_memory_is_that_of_processes_of_their_own(results: Path) -> None:
     assert nothing > 50
     assert all(row["peak_mib_median"] > nothing for name, row in rows.items() if not name.startswith("libraries"))
     assert rows["plain, all forwards first"]["to_all_forwards"] == 1.0
+
+
+def test_a_benchmark_that_fails_says_so_and_ends_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BenchmarkError("SW-B101", "a rank ended", got="rank 1: SIGKILL")
+
+    monkeypatch.setattr(shieldwall.lab.bench, "run_benchmarks", fail)
+    outcome = CliRunner().invoke(app, ["--out", str(tmp_path / "out"), "--scale", "tiny", "--threads", "1"])
+    assert outcome.exit_code == 1
+    assert "BenchmarkError SW-B101: a rank ended\n  got       rank 1: SIGKILL" in outcome.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missed_goal_and_a_broken_receipt_are_stated(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from conftest import MakeModel
 from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.core.roots import weights_root
 from shieldwall.models.families import TinyShape
+from shieldwall.models.families.gpt_neox import GPTNeoX
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import find_folder, open_source
@@ -39,6 +40,21 @@ def test_tensors_come_by_name_with_or_without_the_bodys_prefix(make_model: MakeM
         read = WeightFiles(place, "transformer").read({NAME: (32,)}, torch.float32)
         assert list(read) == [NAME]
         assert torch.equal(read[NAME], stored[NAME])
+
+
+def test_a_tensor_is_found_under_the_name_that_checkpoints_give_it(make_model: MakeModel, tmp_path: Path) -> None:
+    """GPT-NeoX's head: `embed_out` on the hub and in what transformers saves, `lm_head` in the model."""
+    folder = make_model("gpt_neox")
+    stored = load_file(folder / "model.safetensors")
+    head = stored["embed_out.weight"]
+    others = {name: tensor for name, tensor in stored.items() if name != "embed_out.weight"}
+    rewrite(folder, tmp_path / "ours", {**others, "lm_head.weight": head})
+    for place in (folder, tmp_path / "ours"):
+        files = WeightFiles(place, "gpt_neox", GPTNeoX.stored_names)
+        read = files.read({"lm_head.weight": tuple(head.shape)}, torch.float32)
+        assert torch.equal(read["lm_head.weight"], head)
+    with pytest.raises(CheckpointError, match=r"SW-K104"):
+        WeightFiles(folder, "gpt_neox").read({"lm_head.weight": tuple(head.shape)}, torch.float32)
 
 
 def test_shards_are_found_by_the_index(make_model: MakeModel, tmp_path: Path) -> None:
@@ -135,14 +151,14 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import open_source
 from shieldwall.models.span import spans_of
 from shieldwall.models.stage import StageModel
-from shieldwall.run.states import stage_states
+from shieldwall.run.states import Origin, stage_states
 source = open_source(Path({str(tmp_path)!r}))
 settings = ModelSettings(config=source.config, attention="sdpa")
 skeleton = build_skeleton(settings)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 stages = [
-    StageModel(settings, span, state.parameters, device=torch.device("cpu"))
-    for span, state in stage_states(skeleton, spans_of([2, 2, 2, 2]), source.folder, None)
+    StageModel(settings, holding.span, holding.state.parameters, device=torch.device("cpu"))
+    for holding in stage_states(skeleton, spans_of([2, 2, 2, 2]), Origin(base=source.folder))
 ]
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """

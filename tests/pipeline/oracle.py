@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from shieldwall.core.messages import StageState
 from shieldwall.lab.plain import train_plain
+from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
@@ -25,7 +27,7 @@ from shieldwall.pipeline.host import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.states import owners, stage_states
+from shieldwall.run.states import Origin, owners, stage_states
 from shieldwall.schedule import Host, make_plan, usual_hosts
 
 
@@ -42,18 +44,29 @@ class Case:
     steps: int = 5
     dropout: float = 0.1
     clip_norm: float = 0.5
-    attention: str = "sdpa"
+    attention: str = ""
+    """Implementation by transformers' name; empty for the first that the family has."""
     seed: int = 7
     batch: int = 2
     block_tokens: int = 16
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     workers: int | None = None
+    dtype: torch.dtype = torch.float32
+    autocast: bool = False
+    gradient_checkpointing: bool = False
+    lora_rank: int = 0
+    lora_dropout: float = 0.0
+    lora_targets: tuple[str, ...] = ()
     hooks_of: Mapping[str, Sequence[Hook]] = field(default_factory=dict)
     compute_of: Callable[[str], Compute] | None = None
 
     @property
     def learning_rate(self) -> LearningRate:
         return LearningRate(peak=3e-3, warmup_steps=2, steps=self.steps, shape="cosine")
+
+    @property
+    def attention_name(self) -> str:
+        return self.attention or find_family(self.family, "test").attentions[0]
 
     @property
     def tokens(self) -> Tensor:
@@ -91,10 +104,16 @@ def train_pipeline(case: Case, folder: Path) -> Trained:
 async def _train_pipeline(case: Case, folder: Path) -> Trained:
     config = case.config(folder)
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
-    model = ModelSettings(config=config, attention=case.attention)
+    model = model_settings(case, config)
     skeleton = build_skeleton(model)
     plan = make_plan(case.schedule, case.stages, case.micro_batches, case.hosts())
-    settings = HostSettings(model=model, seed=case.seed, device=torch.device("cpu"), optimizer=case.optimizer)
+    settings = HostSettings(
+        model=model,
+        seed=case.seed,
+        device=torch.device("cpu"),
+        optimizer=case.optimizer,
+        gradient_checkpointing=case.gradient_checkpointing,
+    )
     deployment = deploy_in_process(
         plan,
         settings,
@@ -108,8 +127,9 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
     weights: dict[str, Tensor] = {}
     losses = []
     async with deployment as coordinator:
-        for span, state in stage_states(skeleton, spans, folder, None):
-            await coordinator.assign(plan.host_of(span.index), span, state)
+        for holding in stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype):
+            span = holding.span
+            await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
         for step in range(case.steps):
             result = await coordinator.step(plan, step, case.learning_rate.at(step))
             losses.append(sum(result.losses.values()) / len(result.losses))
@@ -121,27 +141,65 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
 def train_reference(case: Case, folder: Path) -> Trained:
     """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, config=case.config(folder), attn_implementation=case.attention, dtype=torch.float32
+        folder, config=case.config(folder), attn_implementation=case.attention_name, dtype=case.dtype
     )
-    model.train()
+    whole = add_adapters(model, case) if case.lora_rank else model
+    whole.train()
     family = find_family(case.family, "test")
-    units = [model.get_submodule(family.embeddings[-1]) if case.family == "gpt2" else model.get_input_embeddings()]
-    units += list(model.get_submodule(family.layers))
+    units = [model.get_input_embeddings(), *model.get_submodule(family.layers)]
     rates = [case.learning_rate.at(step) for step in range(case.steps)]
+    trained = {name: parameter for name, parameter in whole.named_parameters() if parameter.requires_grad}
     losses = train_plain(
-        model,
+        whole,
         list(case.tokens),
-        optimizer=case.optimizer.build(list(model.parameters()), rates[0]),
+        optimizer=case.optimizer.build(list(trained.values()), rates[0]),
         learning_rates=rates,
         clip_norm=case.clip_norm,
         units=units,
-        seed_of=lambda step, micro_batch, unit: published_seed(case.seed, step, micro_batch, unit),
+        seed_of=lambda step, micro_batch, unit: published_seed("dropout", case.seed, step, micro_batch, unit),
+        autocast=case.autocast,
     )
-    return Trained({name: parameter.detach() for name, parameter in model.named_parameters()}, losses)
+    weights = {name.removeprefix("base_model.model.").replace(".default", ""): trained[name] for name in trained}
+    return Trained({name: parameter.detach() for name, parameter in weights.items()}, losses)
 
 
-def published_seed(seed: int, step: int, micro_batch: int, unit: int) -> int:
-    text = f"shieldwall/1|dropout|{seed}|{step}|{micro_batch}|{unit}"
+def model_settings(case: Case, config: PreTrainedConfig) -> ModelSettings:
+    """With adapters that our own code configures from what a user would ask for."""
+    plain = ModelSettings(config=config, attention=case.attention_name, dtype=case.dtype, autocast=case.autocast)
+    if not case.lora_rank:
+        return plain
+    lora = make_lora(
+        build_skeleton(plain),
+        rank=case.lora_rank,
+        alpha=16.0,
+        dropout=case.lora_dropout,
+        targets=list(case.lora_targets),
+        base="",
+    )
+    return replace(plain, adapter=lora)
+
+
+def add_adapters(model: PreTrainedModel, case: Case) -> PeftModel:
+    """Adapters as anybody would add them with peft, their first weights drawn by the published function."""
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=case.lora_rank,
+        lora_alpha=16,
+        lora_dropout=case.lora_dropout,
+        target_modules=list(case.lora_targets) or None,
+        fan_in_fan_out=case.family == "gpt2",
+    )
+    whole = get_peft_model(model, lora)
+    adapters = [(name, weight) for name, weight in whole.named_parameters() if ".lora_" in name]
+    for place, (name, weight) in enumerate(adapters):
+        if ".lora_A." in name:
+            drawn = torch.Generator().manual_seed(published_seed("adapter", case.seed, place))
+            torch.nn.init.kaiming_uniform_(weight.data, a=5**0.5, generator=drawn)
+    return whole
+
+
+def published_seed(purpose: str, *parts: int) -> int:
+    text = "|".join(["shieldwall/1", purpose, *(str(part) for part in parts)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
 import shieldwall.lab.plain as plain
 from conftest import MakeModel
+from layouts import LAYOUTS
 from shieldwall.models.families import FAMILIES
 from shieldwall.pipeline.optimizer import OptimizerSettings
 
@@ -22,7 +24,7 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_pipeline_equals_plain_training(family: str, schedule: str, stages: int, make_model: MakeModel) -> None:
-    """Five steps with clipping, warm-up and dropout; tied heads (GPT-2, OPT) included."""
+    """Five steps with clipping, warm-up and dropout; tied heads (BLOOM, Gemma, GPT-2, OPT) included."""
     folder = make_model(family)
     case = Case(family=family, schedule=schedule, stages=stages)
     found, expected = train_pipeline(case, folder), train_reference(case, folder)
@@ -56,6 +58,49 @@ def test_eager_attention_keeps_the_bits(family: str, make_model: MakeModel) -> N
     assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
 
 
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_adapters_keep_the_bits(family: str, make_model: MakeModel) -> None:
+    """LoRA with dropout of its own, on the modules that peft takes for the family; only adapters are trained."""
+    case = Case(family=family, stages=3, steps=3, lora_rank=4, lora_dropout=0.1)
+    folder = make_model(family)
+    found, expected = train_pipeline(case, folder), train_reference(case, folder)
+    assert all(".lora_" in name for name in expected.weights)
+    assert len(expected.weights) % 12 == 0  # two for each target in each of six layers
+    assert_bit_equal(found.weights, expected.weights)
+    assert found.losses == expected.losses
+
+
+@pytest.mark.parametrize("precision", [{"dtype": torch.bfloat16}, {"autocast": True}], ids=["weights", "autocast"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_bfloat16_keeps_its_own_bits(family: str, precision: dict[str, Any], make_model: MakeModel) -> None:
+    """Another class than float32, and within it every bit of the plain loop's."""
+    case = Case(family=family, stages=3, steps=3, **precision)
+    folder = make_model(family)
+    found, expected = train_pipeline(case, folder), train_reference(case, folder)
+    assert_bit_equal(found.weights, expected.weights)
+    assert found.losses == expected.losses
+    assert found.losses != train_pipeline(Case(family=family, stages=3, steps=3), folder).losses
+
+
+@pytest.mark.parametrize("precision", [{"dtype": torch.bfloat16}, {"autocast": True}], ids=["weights", "autocast"])
+def test_adapters_on_bfloat16_keep_the_bits(precision: dict[str, Any], make_model: MakeModel) -> None:
+    case = Case(family="llama", stages=3, steps=3, lora_rank=4, lora_targets=("q_proj", "down_proj"), **precision)
+    folder = make_model("llama")
+    assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_gradient_checkpointing_keeps_the_bits(family: str, schedule: str, make_model: MakeModel) -> None:
+    """What is computed again draws the same dropout masks; the head and its loss included."""
+    case = Case(family=family, stages=3, schedule=schedule, steps=3, gradient_checkpointing=True)
+    folder = make_model(family)
+    assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
+
+
+PRECISIONS: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {}, {"dtype": torch.bfloat16}, {"autocast": True}])
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     layers = draw(st.integers(1, 6))
@@ -78,6 +123,10 @@ def cases(draw: st.DrawFn) -> Case:
         dropout=draw(st.sampled_from([0.0, 0.2])),
         clip_norm=draw(st.sampled_from([0.0, 0.3])),
         seed=draw(st.integers(0, 2**31)),
+        gradient_checkpointing=draw(st.booleans()),
+        lora_rank=draw(st.sampled_from([0, 0, 3])),
+        lora_dropout=draw(st.sampled_from([0.0, 0.1])),
+        **draw(PRECISIONS),
         workers=draw(st.integers(1, middle)) if middle else None,
     )
 
@@ -89,42 +138,11 @@ def test_any_cut_schedule_and_placement_keeps_the_bits(case: Case, make_model: M
     assert_bit_equal(train_pipeline(case, folder).weights, train_reference(case, folder).weights)
 
 
-def test_opt_350m_layout_keeps_the_bits(tmp_path: Path) -> None:
-    """Norm after the layer, and word embeddings that are narrower than the hidden state."""
-    from transformers import OPTConfig, OPTForCausalLM
-
-    config = OPTConfig(
-        num_hidden_layers=3,
-        hidden_size=32,
-        word_embed_proj_dim=16,
-        ffn_dim=64,
-        num_attention_heads=4,
-        vocab_size=97,
-        max_position_embeddings=64,
-        do_layer_norm_before=False,
-        layerdrop=0.0,
-    )
-    torch.manual_seed(0)
-    OPTForCausalLM(config).save_pretrained(tmp_path)
-    case = Case(family="opt", layers=3, stages=3, steps=2)
-    assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
-
-
-def test_tied_llama_keeps_the_bits(tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        num_hidden_layers=3,
-        hidden_size=32,
-        intermediate_size=64,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=97,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    case = Case(family="llama", layers=3, stages=3, steps=2)
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_unusual_layouts_keep_the_bits(name: str, tmp_path: Path) -> None:
+    """Heads tied or not, windows in some layers, norms after the layer, narrow words, other residuals."""
+    LAYOUTS[name].write(tmp_path)
+    case = Case(family=LAYOUTS[name].family, layers=3, stages=3, steps=2)
     assert_bit_equal(train_pipeline(case, tmp_path).weights, train_reference(case, tmp_path).weights)
 
 

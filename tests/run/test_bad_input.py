@@ -37,7 +37,7 @@ from shieldwall.run import memory
         ("pipeline.schedule=zigzag", "SW-P101", "zigzag"),
         ("pipeline.stages=7", "SW-M110", "6 layers cannot be cut into 7 stages"),
         ("pipeline.cut=[1,2]", "SW-M111", "the cut does not fit the model"),
-        ("model.name=tiny:gpt7", "SW-M101", "gpt2, llama, opt"),
+        ("model.name=tiny:gpt7", "SW-M101", "bloom, gemma, gpt2, gpt_neox, llama, mistral, opt, qwen2, qwen3"),
         ("model.name=no/such-model", "SW-M103", "was not found"),
         ("data.corpus=text:/no/such/file", "SW-D103", "/no/such/file"),
         ("data.corpus=novel", "SW-D101", "pydoc"),

@@ -104,7 +104,7 @@ def test_without_the_extra_nothing_is_written(monkeypatch: pytest.MonkeyPatch, t
     for resume in ([], ["--resume"]):
         result = shieldwall("train", "--run", tmp_path / "run", *resume, *overrides("run.tensorboard=true"))
         assert result.code == 2
-        assert "ConfigError SW-C109: TensorBoard is not installed" in result.err
+        assert "ConfigError SW-C110: TensorBoard is not installed" in result.err
         assert 'pip install "shieldwall[board]"' in result.err
         assert not (tmp_path / "run").exists()
 
@@ -118,7 +118,7 @@ def test_a_stored_wish_for_a_board_is_held_against_what_is_installed(
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ConfigError, match="SW-C109: TensorBoard is not installed"):
+    with pytest.raises(ConfigError, match="SW-C110: TensorBoard is not installed"):
         train(folder=folder, resume=True)
     assert train(Config.load(None, TINY), folder=folder, resume=True).summary.steps == 6
 

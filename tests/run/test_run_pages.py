@@ -69,7 +69,9 @@ def test_the_examples_are_of_the_documented_form() -> None:
 def test_the_folder_holds_what_the_page_lists(run: Path) -> None:
     table = RUNS.split("| in the folder |")[1].split("\n\n")[0]
     listed = {name.split("/")[0] for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)}
-    assert {path.name for path in run.iterdir()} == listed
+    found = {path.name for path in run.iterdir()}
+    assert found <= listed
+    assert listed - found <= {"adapter"}
 
 
 def test_the_how_to_lists_a_reports_files(run: Path) -> None:

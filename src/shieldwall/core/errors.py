@@ -12,6 +12,7 @@
         |-- NonFiniteError    SW-N...  a NaN or an infinity
         |-- StorageError      SW-S...  the disk refused
         |-- TransportError    SW-T...  a message that should not be
+        |-- BenchmarkError    SW-B...  a process that a benchmark needs ended or hung
         `-- Interrupted       SW-I...  a signal stopped the run, its state is saved (exit code 130)
 
 A page for each code lies in `docs/errors/`.
@@ -113,6 +114,10 @@ class StorageError(RunError):
 
 class TransportError(RunError):
     """A message arrived that should not be."""
+
+
+class BenchmarkError(RunError):
+    """A process that a benchmark needs ended or hung."""
 
 
 class Interrupted(RunError):  # noqa: N818 (an interruption is no error of anybody's)

@@ -33,7 +33,7 @@ def storing(target: Path) -> Iterator[None]:
             expected="room and the right to write there",
             got=getattr(error, "strerror", None) or str(error),
             state="what was being written is removed; whatever was there before stands",
-            remedy="free some room (or the quota) on that disk, then run the same command with --resume",
+            remedy="free some room (or the quota) on that disk, then run the same command again; a run with --resume",
         ) from error
 
 

@@ -44,9 +44,10 @@ class TensorFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageState:
-    """The whole state of a stage: parameters, and for each of them what the optimizer remembers.
+    """What training changes in a stage: parameters, and for each of them what the optimizer remembers.
 
-    Both maps use the names of the whole model. `moments` is empty before the first step.
+    Both maps use the names of the whole model. `moments` is empty before the first step. Under adapters the parameters
+    are theirs alone.
     """
 
     parameters: Mapping[str, Tensor]
@@ -62,6 +63,8 @@ class Assign:
     first_layer: int
     last_layer: int
     state: StageState
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
+    """What training leaves alone: the base model under adapters; it travels with this order and never again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,11 @@ def weights_seed(seed: int) -> int:
     return derive_seed("weights", seed)
 
 
+def adapter_seed(seed: int, place: int) -> int:
+    """What the generator is seeded with that draws the adapter tensor at `place` among all of the whole model."""
+    return derive_seed("adapter", seed, place)
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """What decides the order of the training blocks in `epoch`."""
     return derive_seed("epoch", seed, epoch)

@@ -24,13 +24,13 @@ def require_tensorboard() -> None:
     """Refuse where the extra that writes events is not installed.
 
     Raises:
-        ConfigError: SW-C109.
+        ConfigError: SW-C110.
     """
     try:
         import torch.utils.tensorboard  # noqa: F401 (only whether it can be had)
     except ImportError as error:
         raise ConfigError(
-            "SW-C109",
+            "SW-C110",
             "TensorBoard is not installed",
             where="run.tensorboard = true",
             expected='the package tensorboard, which the extra "board" brings',

@@ -135,7 +135,8 @@ def _is_pass(done: object) -> bool:
 
 
 def _size_bytes(folder: Path) -> int | None:
+    """Size of all files in it; None where the run removes it at this moment."""
     try:
-        return sum(file.stat().st_size for file in folder.iterdir())
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) or None
     except FileNotFoundError:
         return None

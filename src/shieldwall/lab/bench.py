@@ -1,6 +1,7 @@
 """`python -m shieldwall.lab.bench --out docs/results`: throughput, memory and pacing of the pipeline, measured here.
 
-For each of them it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
+Throughput is measured in one process, and side by side with `torch.distributed.pipelining` in processes of its own.
+For each benchmark it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
 that was missed is a result; a receipt that does not hold means that the numbers mean nothing, and ends with code 1.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,10 +22,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.arithmetic import pinned_arithmetic
+from shieldwall.core.errors import ShieldwallError
 from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
+from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
 
@@ -45,6 +48,9 @@ class Sizes:
     throughput: Size
     steps: int
     """Steps of one way in one repeat."""
+    side_by_side: Size
+    stages: tuple[int, ...]
+    """Each K that is held against torch's own pipelining."""
     memory: tuple[MemoryCase, ...]
     pacing: tuple[PacedCase, ...]
 
@@ -66,10 +72,19 @@ SCALES: Mapping[Scale, Sizes] = {
     Scale.TINY: Sizes(
         throughput=_TINY,
         steps=1,
+        side_by_side=replace(_TINY, micro_batches=8, micro_batch_size=1),
+        stages=(2,),
         memory=(MemoryCase(name="tiny", about="Libraries matter alone", size=_TINY, has_goal=True),),
         pacing=paced_cases()[:1],
     ),
-    Scale.SMALL: Sizes(throughput=Size(), steps=3, memory=(_BALANCED, _WEIGHTS), pacing=paced_cases()),
+    Scale.SMALL: Sizes(
+        throughput=Size(),
+        steps=3,
+        side_by_side=Size(micro_batches=8, micro_batch_size=1),
+        stages=(2, 3, 6),
+        memory=(_BALANCED, _WEIGHTS),
+        pacing=paced_cases(),
+    ),
 }
 
 
@@ -82,7 +97,16 @@ def run_benchmarks(
     """
     fewer = max(1, min(3, repeats))
     throughput = ThroughputSettings(size=sizes.throughput, repeats=repeats, steps=sizes.steps, seed=origin.seed)
-    done(asyncio.run(measure_throughput(throughput, ticker)))
+    beside = SideBySideSettings(
+        size=sizes.side_by_side,
+        stages=sizes.stages,
+        repeats=repeats,
+        steps=sizes.steps,
+        seed=origin.seed,
+        devices=devices_here(),
+    )
+    in_one_process = asyncio.run(measure_throughput(throughput, ticker))
+    done(in_one_process.with_section(asyncio.run(measure_side_by_side(beside, ticker))))
     done(measure_memory(sizes.memory, repeats=fewer, seed=origin.seed, ticker=ticker))
     done(asyncio.run(measure_pacing(sizes.pacing, repeats=fewer, seed=origin.seed, ticker=ticker)))
 
@@ -111,8 +135,12 @@ def main(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
-        run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+    try:
+        with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
+            run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+    except ShieldwallError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
     for report in reports:
         print("\n".join(report.verdicts()))
     if not all(report.sound for report in reports):

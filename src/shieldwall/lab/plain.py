@@ -26,26 +26,28 @@ def train_plain(
     units: Sequence[nn.Module] = (),
     seed_of: SeedOf | None = None,
     all_forwards_first: bool = False,
+    autocast: bool = False,
 ) -> list[float]:
     """Train in place and return each step's mean loss in nats.
 
     Args:
         model: a causal language model.
         steps: for each step its micro-batches of tokens (B, T).
-        optimizer: over `model.parameters()`.
+        optimizer: over those of `model.parameters()` that are trained.
         learning_rates: one for each step.
         clip_norm: largest global norm; 0 switches clipping off.
         units: embeddings' dropout (or any module that runs before it draws), then the layers; with `seed_of` each is
             reseeded before it runs.
         seed_of: the published function that dropout is drawn from.
         all_forwards_first: keep all graphs of a step before the first backward pass, as a pipeline does.
+        autocast: run forward under torch's autocast to bfloat16.
     """
     place = {"step": 0, "micro_batch": 0}
     handles = _reseed_units(units, seed_of, place) if seed_of else []
     losses = []
     for step, micro_batches in enumerate(steps):
         place["step"] = step
-        losses.append(_accumulate(model, micro_batches, place, all_forwards_first))
+        losses.append(_accumulate(model, micro_batches, place, all_forwards_first, autocast))
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm, foreach=False)
         for group in optimizer.param_groups:
@@ -58,13 +60,18 @@ def train_plain(
 
 
 def _accumulate(
-    model: PreTrainedModel, micro_batches: Sequence[Tensor], place: dict[str, int], all_forwards_first: bool
+    model: PreTrainedModel,
+    micro_batches: Sequence[Tensor],
+    place: dict[str, int],
+    all_forwards_first: bool,
+    autocast: bool,
 ) -> float:
     total = 0.0
     waiting = []
     for index, tokens_BT in enumerate(micro_batches):
         place["micro_batch"] = index
-        loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
+        with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=autocast):
+            loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
         total += float(loss.detach())
         waiting.append(loss / len(micro_batches))
         if not all_forwards_first:

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,16 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """What a further measurement adds to a report."""
+
+    setup: Mapping[str, Any]
+    tables: tuple[Table, ...]
+    receipts: tuple[Receipt, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """How and on what numbers were made."""
 
@@ -126,6 +136,16 @@ class Report:
     def sound(self) -> bool:
         """Whether every receipt holds."""
         return all(receipt.holds for receipt in self.receipts)
+
+    def with_section(self, section: Section) -> Report:
+        """This report, then `section`."""
+        return replace(
+            self,
+            setup={**self.setup, **section.setup},
+            tables=self.tables + section.tables,
+            receipts=self.receipts + section.receipts,
+            notes=self.notes + section.notes,
+        )
 
     def verdicts(self) -> list[str]:
         """A line for each goal, and one for each receipt that does not hold."""

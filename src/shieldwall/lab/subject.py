@@ -24,7 +24,7 @@ from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.host import HostSettings
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.states import owners, stage_states
+from shieldwall.run.states import Origin, owners, stage_states
 from shieldwall.schedule import Plan, make_plan, usual_hosts
 
 Steps = Sequence[Sequence[Tensor]]
@@ -162,6 +162,7 @@ async def pipeline_trainer(
         compute_of=compute_of,
     )
     async with deployment as coordinator:
-        for span, state in stage_states(skeleton, spans, folder, None):
-            await coordinator.assign(plan.host_of(span.index), span, state)
+        for holding in stage_states(skeleton, spans, Origin(base=folder)):
+            span = holding.span
+            await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
         yield PipelineTrainer(coordinator, plan)

@@ -12,15 +12,16 @@ from __future__ import annotations
 import gc
 import random
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shieldwall.core.seeds import derive_seed
 from shieldwall.lab.charts import Chart, ChartRow
+from shieldwall.lab.interleaved import SPEED_COLUMNS, InThisProcess, Measured, measure_in_turns
 from shieldwall.lab.overhead import PIPELINE_PARTS, PLAIN_PARTS, StepProfile, overhead_rows, profile_steps
 from shieldwall.lab.progress import Ticker
 from shieldwall.lab.record import Column, Goal, Receipt, Report, Spread, Table
@@ -65,13 +66,6 @@ class ThroughputSettings:
         return self.steps * (len(_ALLOCATORS) * (1 + self.repeats) + _PROFILED_CHUNKS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    seconds: Mapping[str, list[float]]
-    """Seconds of a step by way, one for each repeat."""
-    losses: Mapping[str, list[float]]
-
-
 async def measure_throughput(settings: ThroughputSettings, ticker: Ticker) -> Report:
     """Run the benchmark.
 
@@ -101,35 +95,16 @@ async def _trainers(folder: Path, steps: Steps) -> AsyncIterator[dict[str, Train
 
 async def _measure_both(
     trainers: Mapping[str, Trainer], settings: ThroughputSettings, ticker: Ticker
-) -> dict[str, _Measured]:
+) -> dict[str, Measured]:
     """Measure with each allocator; the second is asked for in between and stays for the rest of the process."""
     rng = random.Random(derive_seed("benchmark order", settings.seed))
     chunks = [range(settings.repeats + 1), range(settings.repeats + 1, 2 * (settings.repeats + 1))]
-    before = await _measure(trainers, chunks[0], settings.steps, rng, ticker)
+    ways = {name: InThisProcess(trainer) for name, trainer in trainers.items()}
+    measure = partial(measure_in_turns, ways, steps=settings.steps, rng=rng, ticker=ticker, what="throughput")
+    before = await measure(chunks[0])
     if not keep_freed_memory():
         return {_AS_IT_COMES: before}
-    return {_AS_IT_COMES: before, _KEEPING: await _measure(trainers, chunks[1], settings.steps, rng, ticker)}
-
-
-async def _measure(
-    trainers: Mapping[str, Trainer], chunks: range, steps: int, rng: random.Random, ticker: Ticker
-) -> _Measured:
-    """Train `chunks` of steps in every way; the first of them only warms up."""
-    ticker.begin("throughput", len(chunks) * len(trainers))
-    names = list(trainers)
-    measured = _Measured({name: [] for name in names}, {name: [] for name in names})
-    for chunk in chunks:
-        rng.shuffle(names)
-        for name in names:
-            gc.collect()
-            start = time.perf_counter()
-            losses = await trainers[name].train(chunk * steps, (chunk + 1) * steps)
-            seconds = (time.perf_counter() - start) / steps
-            measured.losses[name].extend(losses)
-            if chunk > chunks[0]:
-                measured.seconds[name].append(seconds)
-            ticker.tick()
-    return measured
+    return {_AS_IT_COMES: before, _KEEPING: await measure(chunks[1])}
 
 
 async def _profile(
@@ -149,7 +124,7 @@ async def _profile(
 
 def _report(
     settings: ThroughputSettings,
-    measured: Mapping[str, _Measured],
+    measured: Mapping[str, Measured],
     profiles: Mapping[str, Sequence[StepProfile]],
 ) -> Report:
     setting, counted = list(measured.items())[-1]
@@ -189,15 +164,11 @@ _NOTES = (
 )
 
 
-def _ratios(measured: _Measured) -> dict[str, Spread]:
-    plain = measured.seconds[PLAIN]
-    return {
-        name: Spread(tuple(theirs / ours for theirs, ours in zip(plain, seconds, strict=True)))
-        for name, seconds in measured.seconds.items()
-    }
+def _ratios(measured: Measured) -> dict[str, Spread]:
+    return {name: measured.ratios(name, PLAIN) for name in measured.seconds}
 
 
-def _receipt(allocator: str, measured: _Measured) -> Receipt:
+def _receipt(allocator: str, measured: Measured) -> Receipt:
     plain = measured.losses[PLAIN]
     ways = [name for name in measured.losses if name not in (PLAIN, _LOOP_ADAMW)]
     return Receipt(
@@ -206,28 +177,18 @@ def _receipt(allocator: str, measured: _Measured) -> Receipt:
     )
 
 
-def _speed_table(settings: ThroughputSettings, allocator: str, measured: _Measured) -> Table:
-    ratios = _ratios(measured)
-    tokens = settings.size.step_tokens
+def _speed_table(settings: ThroughputSettings, allocator: str, measured: Measured) -> Table:
     rows: list[dict[str, Any]] = [
         {
             "variant": name,
-            **Spread(tuple(tokens / each for each in seconds)).to_json("tokens_per_second"),
-            **ratios[name].to_json("ratio"),
-            "step_ms_median": Spread(tuple(seconds)).median * 1e3,
+            **measured.speed_cells(name, PLAIN, settings.size.step_tokens),
             "losses_equal_plain": measured.losses[name] == measured.losses[PLAIN],
         }
-        for name, seconds in measured.seconds.items()
+        for name in measured.seconds
     ]
     columns = (
         Column("variant", "variant"),
-        Column("tokens_per_second_median", "tokens/s, median", "{:,.0f}"),
-        Column("tokens_per_second_min", "least", "{:,.0f}"),
-        Column("tokens_per_second_max", "most", "{:,.0f}"),
-        Column("ratio_median", "ratio to plain, median", "{:.3f}"),
-        Column("ratio_min", "least", "{:.3f}"),
-        Column("ratio_max", "most", "{:.3f}"),
-        Column("step_ms_median", "ms a step", "{:.1f}"),
+        *SPEED_COLUMNS,
         Column("losses_equal_plain", "losses equal plain's"),
     )
     name = "variants_kept" if allocator == _KEEPING else "variants"

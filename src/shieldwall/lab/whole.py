@@ -33,6 +33,7 @@ class PlainTrainer:
         steps: for each step its micro-batches of tokens.
         fused: torch's fused AdamW; else what `torch.optim.AdamW(parameters)` is on a CPU, a loop over tensors.
         all_forwards_first: keep all graphs of a step before the first backward pass.
+        device: where it computes.
     """
 
     def __init__(
@@ -42,17 +43,18 @@ class PlainTrainer:
         *,
         fused: bool = True,
         all_forwards_first: bool = False,
+        device: str = "cpu",
     ) -> None:
-        self._model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation=ATTENTION, dtype=torch.float32
-        ).train()
+        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=ATTENTION, dtype=torch.float32)
+        self._model: PreTrainedModel = model.to(device).train()
         parameters = self._model.parameters()
         self._optimizer = (
             torch.optim.AdamW(parameters, lr=LEARNING_RATE, fused=True, foreach=False)
             if fused
             else torch.optim.AdamW(parameters, lr=LEARNING_RATE)
         )
-        self._steps, self._all_forwards_first = steps, all_forwards_first
+        self._steps = [[tokens_BT.to(device) for tokens_BT in step] for step in steps]
+        self._all_forwards_first = all_forwards_first
 
     async def train(self, first: int, last: int) -> list[float]:
         """Train the steps `first` to `last - 1` and return each step's loss."""

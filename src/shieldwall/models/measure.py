@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from shieldwall.models.settings import ModelSettings
-from shieldwall.models.skeleton import build_skeleton
+from shieldwall.models.skeleton import build_skeleton, tied_names, trained_names
 from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import StageModel, stage_shapes
 
@@ -32,8 +32,12 @@ class UnitCost:
     backward_s: float
     saved_bytes: int
     """What autograd keeps between forward and backward."""
-    parameters: int
-    """Number of parameters that the unit owns."""
+    entry_bytes: int
+    """What the unit is given: all that gradient checkpointing keeps between forward and backward."""
+    trained_bytes: int
+    """Of the parameters that training changes."""
+    frozen_bytes: int
+    """Of the parameters that it leaves alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,8 @@ class _Bench:
         generator = torch.Generator().manual_seed(0)
         shape = (batch, block_tokens)
         self._tokens = torch.randint(int(config.vocab_size), shape, generator=generator).to(device)
-        self._hidden = torch.randn(*shape, int(config.hidden_size), generator=generator).to(device)
+        hidden_BTD = torch.randn(*shape, int(config.hidden_size), generator=generator)
+        self._hidden = hidden_BTD.to(device=device, dtype=settings.dtype)
 
     def embeddings(self) -> UnitCost:
         unit = self._build(StageSpan(0, 2, 0, 0))
@@ -94,7 +99,7 @@ class _Bench:
 
     def head(self) -> UnitCost:
         unit = self._build(StageSpan(1, 2, self._layers, self._layers))
-        if "lm_head.weight" not in unit.parameters:
+        if tied_names(self._skeleton):
             unit.tie_head(self._build(StageSpan(0, 2, 0, 0)))
         return self._measure(unit, lambda: unit.loss(unit.forward(self._input(), _no_seed), self._tokens))
 
@@ -103,11 +108,14 @@ class _Bench:
 
     def _build(self, span: StageSpan) -> StageModel:
         generator = torch.Generator().manual_seed(0)
-        state = {
+        drawn = {
             name: torch.randn(shape, generator=generator) * 0.02
             for name, shape in stage_shapes(self._skeleton, span).items()
         }
-        unit = StageModel(self._settings, span, state, device=self._device)
+        trained = set(trained_names(self._skeleton))
+        state = {name: tensor for name, tensor in drawn.items() if name in trained}
+        frozen = {name: tensor for name, tensor in drawn.items() if name not in trained}
+        unit = StageModel(self._settings, span, state, frozen=frozen, device=self._device)
         unit.set_training(False)
         return unit
 
@@ -118,14 +126,16 @@ class _Bench:
             start = self._clock()
             output = forward()
             middle = self._clock()
-            torch.autograd.backward(output, torch.ones_like(output))
+            _backward(output)
             forward_s.append(middle - start)
             backward_s.append(self._clock() - middle)
         return UnitCost(
             forward_s=statistics.median(forward_s),
             backward_s=statistics.median(backward_s),
             saved_bytes=saved_bytes,
-            parameters=sum(parameter.numel() for parameter in unit.parameters.values()),
+            entry_bytes=self._tokens.nbytes if unit.span.embeddings else self._hidden.nbytes,
+            trained_bytes=sum(parameter.nbytes for parameter in unit.parameters.values()),
+            frozen_bytes=sum(parameter.nbytes for parameter in unit.frozen.values()),
         )
 
     def _clock(self) -> float:
@@ -134,13 +144,20 @@ class _Bench:
         return time.perf_counter()
 
 
+def _backward(output: Tensor) -> None:
+    """Run backward where anything is trained: frozen embeddings have nothing to do."""
+    if output.requires_grad:
+        torch.autograd.backward(output, torch.ones_like(output))
+
+
 def _no_seed(unit: int) -> int:
     return unit
 
 
 def _saved_bytes(unit: StageModel, forward: Callable[[], Tensor]) -> int:
     """Bytes of distinct storage that autograd keeps, parameters left out; also warms the unit up."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in unit.parameters.values()}
+    weights = [*unit.parameters.values(), *unit.frozen.values()]
+    own = {parameter.untyped_storage().data_ptr() for parameter in weights}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -154,5 +171,5 @@ def _saved_bytes(unit: StageModel, forward: Callable[[], Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         output = forward()
-    torch.autograd.backward(output, torch.ones_like(output))
+    _backward(output)
     return sum(kept.values())

@@ -11,14 +11,16 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from shieldwall.core.errors import ModelError
+from shieldwall.models.adapters import inject, named_parameters
 from shieldwall.models.settings import ModelSettings
 
 
 def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
-    """The whole model with every parameter on the meta device.
+    """The whole model with every parameter on the meta device, adapters in place.
 
     Raises:
-        ModelError: SW-M105; transformers cannot build a model of that configuration.
+        ModelError: SW-M105, transformers cannot build a model of that configuration; SW-M130, SW-M131, the adapters do
+            not fit it.
     """
     try:
         with torch.device("meta"):
@@ -34,12 +36,19 @@ def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
             got=str(error).strip().splitlines()[0],
             remedy="give the folder that save_pretrained wrote",
         ) from error
+    if settings.adapter is not None:
+        inject(model, settings.adapter)
     return model
 
 
 def parameter_shapes(skeleton: PreTrainedModel) -> dict[str, tuple[int, ...]]:
     """Name to shape in the whole model's order, tied weights once."""
-    return {name: tuple(parameter.shape) for name, parameter in skeleton.named_parameters()}
+    return {name: tuple(parameter.shape) for name, parameter in named_parameters(skeleton).items()}
+
+
+def trained_names(skeleton: PreTrainedModel) -> list[str]:
+    """Names of the parameters that training changes, in the whole model's order."""
+    return [name for name, parameter in named_parameters(skeleton).items() if parameter.requires_grad]
 
 
 def tied_names(skeleton: PreTrainedModel) -> dict[str, str]:

@@ -8,6 +8,7 @@ loaded, sent, checked or saved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from shieldwall.core.errors import ModelError
 from shieldwall.core.seeds import EMBEDDINGS_UNIT
+from shieldwall.models.adapters import injected_names, is_adapter, merge, named_parameters
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton, place_parameter, tied_names
@@ -31,11 +33,13 @@ class StageModel:
     Args:
         settings: how all stages build their parts.
         span: which part this is.
-        state: name to tensor for `parameter_names(...)`; the tensors become the parameters, without a copy.
+        state: name to tensor of what training changes; the tensors become the parameters, without a copy where type
+            and device are right.
+        frozen: name to tensor of what training leaves alone: the base model under adapters, else nothing.
         device: where the stage computes.
 
     Raises:
-        ModelError: SW-M112, `state` does not hold exactly what the stage owns, in the right shapes.
+        ModelError: SW-M112, `state` and `frozen` do not hold exactly what the stage owns, in the right shapes.
     """
 
     def __init__(
@@ -44,34 +48,35 @@ class StageModel:
         span: StageSpan,
         state: Mapping[str, Tensor],
         *,
+        frozen: Mapping[str, Tensor] | None = None,
         device: torch.device,
     ) -> None:
         self.span = span
         self.family = find_family(settings.config.model_type, "the model's configuration")
+        self._settings = settings
+        self._device = device
         self._model = build_skeleton(settings)
-        self._dropout = any(getattr(settings.config, field) > 0 for field in self.family.dropout_fields)
-        self.parameters = self._adopt(state, device)
+        self._dropout = settings.dropout
+        held = self._adopt(state, frozen or {})
+        self.parameters = {name: parameter for name, parameter in held.items() if parameter.requires_grad}
+        self.frozen = {name: parameter for name, parameter in held.items() if not parameter.requires_grad}
         self.family.restore_buffers(self._model, device)
         self._arguments: dict[tuple[int, ...], dict[str, Any]] = {}
 
-    def _adopt(self, state: Mapping[str, Tensor], device: torch.device) -> dict[str, nn.Parameter]:
+    def _adopt(self, state: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+        skeleton = named_parameters(self._model)
         wanted = stage_shapes(self._model, self.span)
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        if found != wanted:
-            wrong = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-            raise ModelError(
-                "SW-M112",
-                f"the state handed to stage {self.span.index} does not fit it",
-                where=f"stage {self.span.index}, {wrong[0]}",
-                expected=str(wanted.get(wrong[0], "no such tensor")),
-                got=str(found.get(wrong[0], "nothing")),
-                remedy="check that the weights belong to this model and this cut",
-            )
+        given = {name: (tuple(tensor.shape), True) for name, tensor in state.items()}
+        given |= {name: (tuple(tensor.shape), False) for name, tensor in frozen.items()}
+        _require_same({name: (shape, skeleton[name].requires_grad) for name, shape in wanted.items()}, given, self.span)
+        places = injected_names(self._model)
         adopted = {}
         for name in wanted:
-            parameter = nn.Parameter(state[name].to(device=device, dtype=self._model.dtype).contiguous())
-            place_parameter(self._model, name, parameter)
-            adopted[name] = parameter
+            trained = skeleton[name].requires_grad
+            dtype = torch.float32 if is_adapter(name) else self._settings.dtype
+            tensor = (state if trained else frozen)[name].to(device=self._device, dtype=dtype).contiguous()
+            adopted[name] = nn.Parameter(tensor, requires_grad=trained)
+            place_parameter(self._model, places[name], adopted[name])
         if self.span.embeddings and self.span.head:
             for head_name, name in tied_names(self._model).items():
                 place_parameter(self._model, head_name, adopted[name])
@@ -81,13 +86,16 @@ class StageModel:
         """Let the head share its memory with the embeddings of the first stage, where the model ties them.
 
         Returns:
-            Name of each shared weight to the head's own handle of it, which gathers the head's share of the gradient
-            apart; empty where nothing is tied or this stage holds not only the head.
+            Name of each shared weight that is trained to the head's own handle of it, which gathers the head's share of
+            the gradient apart; empty where nothing is tied or this stage holds not only the head.
         """
         if self.span.embeddings or not self.span.head:
             return {}
         handles = {}
         for head_name, name in tied_names(self._model).items():
+            if name in first.frozen:
+                place_parameter(self._model, head_name, first.frozen[name])
+                continue
             handles[name] = nn.Parameter(first.parameters[name].data)
             place_parameter(self._model, head_name, handles[name])
         return handles
@@ -109,25 +117,38 @@ class StageModel:
         Returns:
             The activation (B, T, D), or logits (B, T, V) from the last stage.
         """
-        if self.span.embeddings:
-            self._seed(seed_of_unit, EMBEDDINGS_UNIT)
-            value = self.family.embed(self._model, value, positions_BT)
-        arguments = self._layer_arguments(value, positions_BT)
-        layers = self._model.get_submodule(self.family.layers)
-        for index in self.span.layers:
-            self._seed(seed_of_unit, index + 1)
-            value = self.family.call_layer(layers[index], index, value, arguments)
-        return self.family.logits(self._model, value) if self.span.head else value
+        with self._arithmetic():
+            if self.span.embeddings:
+                self._seed(seed_of_unit, EMBEDDINGS_UNIT)
+                value = self.family.embed(self._model, value, positions_BT)
+            arguments = self._layer_arguments(value, positions_BT)
+            layers = self._model.get_submodule(self.family.layers)
+            for index in self.span.layers:
+                self._seed(seed_of_unit, index + 1)
+                value = self.family.call_layer(layers[index], index, value, arguments)
+            return self.family.logits(self._model, value) if self.span.head else value
 
     def loss(self, logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
         """Mean negative log-likelihood (nats, scalar) of the labelled tokens, by the model's own loss.
 
         Labels stand where their tokens do; the model's loss shifts them. -100 is no target.
         """
-        loss: Tensor = self._model.loss_function(
-            logits=logits_BTV, labels=labels_BT, vocab_size=self._model.config.vocab_size
-        )
+        with self._arithmetic():
+            loss: Tensor = self._model.loss_function(
+                logits=logits_BTV, labels=labels_BT, vocab_size=self._model.config.vocab_size
+            )
         return loss
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, Tensor]:
+        """The base model's weights with the adapters added, by name; the stage is of no use for training afterwards."""
+        layers = self._model.get_submodule(self.family.layers)
+        for index in self.span.layers:
+            merge(layers[index])
+        return {name: parameter.data for name, parameter in self.frozen.items()}
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device.type, torch.bfloat16) if self._settings.autocast else nullcontext()
 
     def _seed(self, seed_of_unit: SeedOfUnit, unit: int) -> None:
         if self._dropout and self._model.training:
@@ -157,6 +178,24 @@ def stage_shapes(skeleton: PreTrainedModel, span: StageSpan) -> dict[str, tuple[
     prefixes += [f"{path}." for path in family.head] if span.head else []
     return {
         name: tuple(parameter.shape)
-        for name, parameter in skeleton.named_parameters()
+        for name, parameter in named_parameters(skeleton).items()
         if name.startswith(tuple(prefixes))
     }
+
+
+def _require_same(wanted: Mapping[str, Any], given: Mapping[str, Any], span: StageSpan) -> None:
+    if given == wanted:
+        return
+    wrong = min(name for name in {*wanted, *given} if wanted.get(name) != given.get(name))
+    raise ModelError(
+        "SW-M112",
+        f"the state handed to stage {span.index} does not fit it",
+        where=f"stage {span.index}, {wrong}",
+        expected=_describe(wanted.get(wrong), "no such tensor"),
+        got=_describe(given.get(wrong), "nothing"),
+        remedy="check that the weights belong to this model and this cut",
+    )
+
+
+def _describe(tensor: tuple[tuple[int, ...], bool] | None, absent: str) -> str:
+    return absent if tensor is None else f"{tensor[0]}, {'trained' if tensor[1] else 'frozen'}"

@@ -22,14 +22,16 @@ class WeightFiles:
     Args:
         folder: a folder in Hugging Face layout.
         base_prefix: name of the model's body; some checkpoints leave it out of their names.
+        stored_names: parameters that checkpoints may hold under another name, and that name.
 
     Raises:
         ModelError: SW-M104, the folder holds no safetensors.
         CheckpointError: SW-K102, a file is damaged; SW-K103, the index names a file that is not there.
     """
 
-    def __init__(self, folder: Path, base_prefix: str) -> None:
+    def __init__(self, folder: Path, base_prefix: str, stored_names: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._stored_names = stored_names or {}
         self._base_prefix = f"{base_prefix}."
         self._home = _names_to_files(folder)
 
@@ -51,8 +53,8 @@ class WeightFiles:
             tensor_names(path)
 
     def _read_one(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        stored = name if name in self._home else name.removeprefix(self._base_prefix)
-        if stored not in self._home:
+        stored = self._stored_name(name)
+        if stored is None:
             raise CheckpointError(
                 "SW-K104",
                 "the checkpoint lacks a tensor",
@@ -73,6 +75,10 @@ class WeightFiles:
                 remedy="take config.json and weights from the same save",
             )
         return tensor
+
+    def _stored_name(self, name: str) -> str | None:
+        candidates = (name, name.removeprefix(self._base_prefix), self._stored_names.get(name))
+        return next((candidate for candidate in candidates if candidate in self._home), None)
 
 
 def _names_to_files(folder: Path) -> dict[str, Path]:

@@ -75,9 +75,18 @@ class Coordinator:
         self._clip_norm = clip_norm
         self._hosts: dict[int, str] = {}
 
-    async def assign(self, host: str, span: StageSpan, state: StageState) -> None:
-        """Let `host` hold the stage of `span`, starting from `state`."""
-        order = Assign(stage=span.index, stages=span.stages, first_layer=span.first, last_layer=span.last, state=state)
+    async def assign(
+        self, host: str, span: StageSpan, state: StageState, frozen: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Let `host` hold the stage of `span`, starting from `state`; `frozen` is what training leaves alone."""
+        order = Assign(
+            stage=span.index,
+            stages=span.stages,
+            first_layer=span.first,
+            last_layer=span.last,
+            state=state,
+            frozen=frozen or {},
+        )
         await self._endpoint.send(host, order)
         await self._gather(Assigned, 1)
         self._hosts[span.index] = host

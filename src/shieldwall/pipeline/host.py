@@ -53,6 +53,8 @@ class HostSettings:
     seed: int
     device: torch.device
     optimizer: OptimizerSettings
+    gradient_checkpointing: bool = False
+    """Keep only a stage's inputs between forward and backward, and compute the rest again."""
 
 
 class StageHost:
@@ -118,8 +120,8 @@ class StageHost:
     async def _assign(self, order: Assign) -> None:
         settings = self._settings
         span = StageSpan(order.stage, order.stages, order.first_layer, order.last_layer)
-        model = StageModel(settings.model, span, order.state.parameters, device=settings.device)
-        stage = HostedStage(model, settings.seed, settings.device)
+        model = StageModel(settings.model, span, order.state.parameters, frozen=order.frozen, device=settings.device)
+        stage = HostedStage(model, settings.seed, settings.device, recompute=settings.gradient_checkpointing)
         moments = {
             name: {key: moment.to(settings.device) for key, moment in kept.items()}
             for name, kept in order.state.moments.items()

@@ -25,8 +25,14 @@ from shieldwall.pipeline.feed import MicroBatch
 class _OpenMicroBatch:
     """What a forward pass leaves for the backward pass."""
 
+    step: int
+    micro_batch: int
     entry: Tensor
-    exit: Tensor
+    positions_BT: Tensor | None  # noqa: N815 (the shape is in the name)
+    exit: Tensor | None = None
+    """End of the graph: the stage's output, or the last stage's loss. None where it is computed again."""
+    batch: MicroBatch | None = None
+    """Labels and divisor, at the last stage."""
 
 
 class TiedGradients:
@@ -86,13 +92,17 @@ class HostedStage:
         model: the stage's modules and parameters.
         seed: the run's seed, from which dropout masks are drawn.
         device: where the stage computes.
+        recompute: gradient checkpointing: keep only the stage's input between forward and backward, and run the stage
+            forward once more before its backward. The bits are the same; time is paid for memory.
+            Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
     """
 
-    def __init__(self, model: StageModel, seed: int, device: torch.device) -> None:
+    def __init__(self, model: StageModel, seed: int, device: torch.device, *, recompute: bool = False) -> None:
         self.model = model
         self.tied: TiedGradients | None = None
         self._seed = seed
         self._device = device
+        self._recompute = recompute
         self._open: dict[int, _OpenMicroBatch] = {}
 
     def forward(
@@ -110,24 +120,26 @@ class HostedStage:
         entry = value.to(self._device).detach()
         if training and not self.model.span.embeddings:
             entry.requires_grad_(True)
-        with torch.set_grad_enabled(training):
-            output = self.model.forward(
-                entry,
-                lambda unit: dropout_seed(self._seed, step, micro_batch, unit),
-                None if positions_BT is None else positions_BT.to(self._device),
-            )
-            output = output.contiguous()
+        positions_BT = None if positions_BT is None else positions_BT.to(self._device)
+        opened = _OpenMicroBatch(step, micro_batch, entry, positions_BT)
+        keeps_graph = training and not self._recompute
+        with torch.set_grad_enabled(keeps_graph):
+            output = self._compute(opened)
         if training:
-            self._open[micro_batch] = _OpenMicroBatch(entry, output)
+            self._open[micro_batch] = opened
+        if keeps_graph:
+            opened.exit = output
         return output.detach()
 
     def loss(self, micro_batch: int, logits_BTV: Tensor, batch: MicroBatch, *, training: bool) -> Tensor:
         """Mean loss (nats, 0-dim) of the last stage's logits; in training it becomes what `backward` starts from."""
         labels_BT = batch.labels_BT.to(self._device)
-        if not training:
+        opened = self._open[micro_batch] if training else None
+        if opened is None or opened.exit is None:
+            if opened is not None:
+                opened.batch = batch
             with torch.no_grad():
                 return self.model.loss(logits_BTV, labels_BT)
-        opened = self._open[micro_batch]
         loss = self.model.loss(opened.exit, labels_BT)
         opened.exit = loss / batch.loss_divisor
         return loss.detach()
@@ -145,12 +157,30 @@ class HostedStage:
         opened = self._open.pop(micro_batch)
         sums = self.tied.set_sums_aside() if self.tied and self.model.span.embeddings else None
         arrived = None if gradient_BTD is None else gradient_BTD.to(self._device)
-        torch.autograd.backward(opened.exit, arrived)
+        end = self._compute_again(opened) if opened.exit is None else opened.exit
+        if end.requires_grad:
+            torch.autograd.backward(end, arrived)
         if self.tied and self.model.span.head:
             self.tied.keep_head_share(micro_batch)
         if self.tied and sums is not None:
             self.tied.add_micro_batch(micro_batch, sums)
         return None if opened.entry.grad is None else opened.entry.grad.contiguous()
+
+    def _compute(self, opened: _OpenMicroBatch) -> Tensor:
+        output = self.model.forward(
+            opened.entry,
+            lambda unit: dropout_seed(self._seed, opened.step, opened.micro_batch, unit),
+            opened.positions_BT,
+        )
+        return output.contiguous()
+
+    def _compute_again(self, opened: _OpenMicroBatch) -> Tensor:
+        """The end of the graph, from the stage's input and the same dropout masks."""
+        with torch.enable_grad():
+            output = self._compute(opened)
+            if opened.batch is None:
+                return output
+            return self.model.loss(output, opened.batch.labels_BT.to(self._device)) / opened.batch.loss_divisor
 
     def norms(self) -> dict[str, Tensor]:
         """Norm (0-dim, on the CPU) of each parameter's summed gradient."""

@@ -1,6 +1,7 @@
 """The checkpoints of a run: `checkpoints/step-N/`, each whole, self-contained and checked when it is read.
 
     step-N/  model-*.safetensors, index, config.json, tokenizer     Hugging Face layout: transformers loads it
+             or adapter_model.safetensors, adapter_config.json      under LoRA, as peft loads it
              optimizer-*.safetensors                                moments by parameter name
              state.json                                             step, best evaluation, roots of all tensors
 
@@ -74,11 +75,13 @@ class Checkpoints:
     Args:
         folder: `checkpoints/` of the run.
         keep: newest checkpoints to keep; the best one is kept besides.
+        adapter_prefix: what peft puts before the names of adapters; None where whole weights are kept.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, adapter_prefix: str | None = None) -> None:
         self.folder = folder
         self._keep = keep
+        self._adapter_prefix = adapter_prefix
 
     async def save(
         self,
@@ -103,7 +106,7 @@ class Checkpoints:
         with storing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with whole_folder(target) as partial:
-            await write_model(partial, stages, states, write_assets, with_moments=True)
+            await write_model(partial, stages, states, write_assets, adapter_prefix=self._adapter_prefix)
             state = {"progress": asdict(progress), "root": _root(progress, weights_root(partial))}
             (partial / _STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
         self._prune(progress)
@@ -140,14 +143,14 @@ async def write_model(
     states: AsyncIterator[tuple[int, StageState]],
     write_assets: Callable[[Path], None],
     *,
-    with_moments: bool,
+    adapter_prefix: str | None = None,
 ) -> None:
-    """Fill `folder` with the model that `states` make up, in Hugging Face layout.
+    """Fill `folder` with the model that `states` make up, in Hugging Face layout, or with adapters in peft's.
 
     Raises:
         StorageError: SW-S101.
     """
-    writer = ModelFolderWriter(folder, stages, with_moments=with_moments)
+    writer = ModelFolderWriter(folder, stages, adapter_prefix)
     with storing(folder):
         write_assets(folder)
     async for stage, state in states:

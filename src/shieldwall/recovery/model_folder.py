@@ -1,9 +1,13 @@
-"""Writing a model, and what its optimizer remembers, as shards: one stage in memory at a time."""
+"""Writing a model or its adapters, and what the optimizer remembers: one stage in memory at a time.
+
+model      model-00001-of-00006.safetensors ..., index      a shard for each stage, in Hugging Face layout
+adapters   adapter_model.safetensors                        one file, as peft wants it; adapters are small
+moments    optimizer-00001-of-00006.safetensors ...         a shard for each stage
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,24 +23,28 @@ _WEIGHTS_INDEX = "model.safetensors.index.json"
 _MOMENT_SEPARATOR = "|"
 
 
+_ADAPTERS = "adapter_model.safetensors"
+
+
 class ModelFolderWriter:
-    """Fills a folder with a model in Hugging Face layout, a shard for each stage.
+    """Fills a folder with a model in Hugging Face layout, or with adapters in peft's.
 
     Args:
         folder: where to write; exists.
         stages: number of stages that will be added.
-        with_moments: write the optimizer's moments too, as `optimizer-*.safetensors`.
+        adapter_prefix: what peft puts before the names of adapters; None where the states are whole weights.
     """
 
-    def __init__(self, folder: Path, stages: int, *, with_moments: bool) -> None:
+    def __init__(self, folder: Path, stages: int, adapter_prefix: str | None = None) -> None:
         self._folder = folder
         self._stages = stages
-        self._with_moments = with_moments
+        self._adapter_prefix = adapter_prefix
+        self._adapters: dict[str, Tensor] = {}
         self._home: dict[str, str] = {}
         self._total_bytes = 0
 
     def add(self, stage: int, state: StageState) -> None:
-        """Write one stage's shard.
+        """Write one stage's shards; moments are written where the state has any.
 
         Raises:
             StorageError: SW-S101.
@@ -44,7 +52,10 @@ class ModelFolderWriter:
         """
         _require_finite(stage, state)
         shard = f"{stage + 1:05d}-of-{self._stages:05d}.safetensors"
-        if state.parameters:
+        if self._adapter_prefix is not None:
+            kept = {self._adapter_prefix + name: tensor.cpu() for name, tensor in state.parameters.items()}
+            self._adapters.update(kept)
+        elif state.parameters:
             name = f"model-{shard}"
             self._save(name, state.parameters)
             self._home.update(dict.fromkeys(state.parameters, name))
@@ -54,15 +65,18 @@ class ModelFolderWriter:
             for name, kept in state.moments.items()
             for key, moment in kept.items()
         }
-        if self._with_moments and moments:
+        if moments:
             self._save(f"optimizer-{shard}", moments)
 
     def finish(self) -> None:
-        """Write the index that names each tensor's shard.
+        """Write the adapters, or the index that names each tensor's shard.
 
         Raises:
             StorageError: SW-S101.
         """
+        if self._adapter_prefix is not None:
+            self._save(_ADAPTERS, self._adapters)
+            return
         index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(self._home.items()))}
         with storing(self._folder):
             (self._folder / _WEIGHTS_INDEX).write_text(json.dumps(index, indent=2) + "\n")
@@ -93,15 +107,3 @@ def split_moment(stored: str) -> tuple[str, str]:
     """Parameter name and moment name of a tensor in `optimizer-*.safetensors`."""
     name, _, key = stored.rpartition(_MOMENT_SEPARATOR)
     return name, key
-
-
-def copy_model(source: Path, target: Path) -> None:
-    """Copy a checkpoint's model, without the optimizer's moments and the run's state, into the folder `target`.
-
-    Raises:
-        StorageError: SW-S101.
-    """
-    with storing(target):
-        for path in source.iterdir():
-            if not path.name.startswith("optimizer-") and path.name != "state.json":
-                shutil.copy2(path, target / path.name)

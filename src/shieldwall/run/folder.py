@@ -5,9 +5,10 @@ runs/NAME/
   plan.json       the plan that was played             summary.json    written last
   initial/        first weights and tokenizer of a     checkpoints/    step-N/
                   tiny: model                          model/          the result, in Hugging Face layout
-  run.lock        held while a process trains here     inputs.json     roots of the blocks, arithmetic class
-  trace.jsonl     when the passes of some steps ran    board/          events for TensorBoard, if wanted
-  report/         written by `shieldwall report`
+  run.lock        held while a process trains here     adapter/        under LoRA, as peft loads it
+  inputs.json     roots of the blocks, arithmetic      trace.jsonl     when the passes of some steps ran
+                  class                                board/          events for TensorBoard, if wanted
+                                                       report/         written by `shieldwall report`
 """
 
 from __future__ import annotations
@@ -73,6 +74,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
 
     @property
     def summary(self) -> Path:
@@ -255,10 +260,11 @@ def keep_lines_before(folder: RunFolder, step: int) -> None:
 
 
 def remove_stale(folder: RunFolder) -> None:
-    """Remove what a killed run left half done: partial folders, and a model without its summary."""
+    """Remove what a killed run left half done: partial folders, and results without their summary."""
     remove_partials(folder.path)
-    if folder.model.exists() and not folder.summary.exists():
-        remove_whole(folder.model)
+    for result in (folder.model, folder.adapter):
+        if result.exists() and not folder.summary.exists():
+            remove_whole(result)
 
 
 def forget_untrained(folder: RunFolder) -> None:

@@ -11,20 +11,25 @@ from shieldwall.core.errors import PlanError
 from shieldwall.models.measure import UnitCost
 from shieldwall.pipeline.optimizer import OptimizerSettings
 
-FLOAT_BYTES = 4
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def stage_bytes(units: list[UnitCost], in_flight: int, optimizer: OptimizerSettings) -> int:
+def stage_bytes(
+    units: list[UnitCost], in_flight: int, optimizer: OptimizerSettings, *, gradient_checkpointing: bool
+) -> int:
     """Peak bytes that a stage needs: weights, moments, and the larger of two moments of a step.
 
-    While micro-batches are in flight there are gradients and what autograd keeps of each; in the prepare phase there
-    are gradients and the new weights and moments beside the old ones.
+    While micro-batches are in flight there are gradients and what autograd keeps of each (under gradient checkpointing
+    the input of each, and all of one); in the prepare phase there are gradients and the new weights and moments beside
+    the old ones.
     """
-    weights = FLOAT_BYTES * sum(unit.parameters for unit in units)
-    saved = in_flight * sum(unit.saved_bytes for unit in units)
+    weights = sum(unit.trained_bytes for unit in units)
+    frozen = sum(unit.frozen_bytes for unit in units)
+    kept = sum(unit.saved_bytes for unit in units)
+    entry = max(unit.entry_bytes for unit in units)
+    saved = in_flight * entry + kept if gradient_checkpointing else in_flight * kept
     state = weights * (1 + optimizer.moments)
-    return state + weights + max(saved, state)
+    return frozen + state + weights + max(saved, state)
 
 
 def available_bytes(device: torch.device) -> int:

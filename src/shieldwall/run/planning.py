@@ -10,7 +10,7 @@ import torch
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pinned_arithmetic
-from shieldwall.core.errors import ConfigError, ModelError
+from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.cut import UnitSeconds, balance_cut
 from shieldwall.models.families import find_family
@@ -21,7 +21,8 @@ from shieldwall.models.source import ModelSource, find_folder, open_source, tiny
 from shieldwall.models.span import StageSpan, check_cut, spans_of
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
-from shieldwall.run.memory import FLOAT_BYTES, refuse_too_large, stage_bytes
+from shieldwall.run.memory import refuse_too_large, stage_bytes
+from shieldwall.run.model import DTYPES, check_adapter, model_settings
 from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate, waiting_share
 
 _THIS_MACHINE = "this machine"
@@ -124,7 +125,8 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     stages = config.pipeline.stages
     if config.pipeline.cut != "auto":
         check_cut(config.pipeline.cut, layers=source.layers, stages=stages)
-    model = ModelSettings(config=source.config, attention=choose_attention(config, source))
+    model = model_settings(config, source, device)
+    check_adapter(config.model, source, model)
     costs = measure_model(
         model,
         device=device,
@@ -134,41 +136,20 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
     cut = config.pipeline.cut if config.pipeline.cut != "auto" else _balanced(costs, hosts)
     spans = spans_of(cut)
     units = [_units(costs, span) for span in spans]
-    seconds = StageCosts(
-        forward_s=tuple(sum(unit.forward_s for unit in stage) for stage in units),
-        backward_s=tuple(sum(unit.backward_s for unit in stage) for stage in units),
-    )
+    seconds = _stage_costs(units, gradient_checkpointing=config.pipeline.gradient_checkpointing)
     plan = make_plan(config.pipeline.schedule, stages, config.pipeline.micro_batches, hosts, seconds)
     in_flight = peak_in_flight(plan)
     settings = optimizer_settings(config)
-    memory = {
-        host.name: sum(stage_bytes(units[stage], in_flight[stage], settings) for stage in host.stages) for host in hosts
-    }
+    checkpointing = config.pipeline.gradient_checkpointing
+    need = [
+        stage_bytes(units[stage], in_flight[stage], settings, gradient_checkpointing=checkpointing)
+        for stage in range(stages)
+    ]
+    memory = {host.name: sum(need[stage] for stage in host.stages) for host in hosts}
     arithmetic = name_arithmetic(
-        device, threads=config.run.threads, attention=model.attention, dtype=config.model.dtype, optimizer=settings.name
+        device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=settings.name
     )
     return RunPlan(plan, spans, seconds, memory, model, device, arithmetic)
-
-
-def choose_attention(config: Config, source: ModelSource) -> str:
-    """The attention implementation that the configuration asks for.
-
-    Raises:
-        ModelError: SW-M107; the family has no such implementation.
-    """
-    wish, offered = config.model.attention, source.family.attentions
-    if wish == "auto":
-        return offered[0]
-    if wish not in offered:
-        raise ModelError(
-            "SW-M107",
-            "the model has no such attention implementation",
-            where="model.attention",
-            expected=f"one of: auto, {', '.join(offered)}; {source.config.model_type} has no other",
-            got=wish,
-            remedy='set model.attention to "auto"',
-        )
-    return wish
 
 
 def refuse_hopeless(config: Config, source: ModelSource) -> None:
@@ -177,11 +158,14 @@ def refuse_hopeless(config: Config, source: ModelSource) -> None:
     Raises:
         PlanError: SW-P201.
     """
-    skeleton = build_skeleton(ModelSettings(config=source.config, attention="eager"))
-    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
-    logits = config.micro_batch_size * config.data.block_tokens * int(source.config.vocab_size)
-    least = FLOAT_BYTES * (parameters * 2 * (1 + optimizer_settings(config).moments) + logits)
-    refuse_too_large({"all hosts, at least": least}, find_device(config))
+    device = find_device(config)
+    skeleton = build_skeleton(model_settings(config, source, device))
+    trained = sum(parameter.nbytes for parameter in skeleton.parameters() if parameter.requires_grad)
+    frozen = sum(parameter.nbytes for parameter in skeleton.parameters() if not parameter.requires_grad)
+    targets = config.micro_batch_size * config.data.block_tokens
+    logits = targets * int(source.config.vocab_size) * DTYPES[config.model.dtype].itemsize
+    least = frozen + trained * 2 * (1 + optimizer_settings(config).moments) + logits
+    refuse_too_large({"all hosts, at least": least}, device)
 
 
 def find_device(config: Config) -> torch.device:
@@ -223,6 +207,15 @@ def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
     host_of_stage = {stage: host.name for host in hosts for stage in host.stages}
     ordered = [host_of_stage[stage] for stage in range(len(host_of_stage))]
     return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts})
+
+
+def _stage_costs(units: list[list[UnitCost]], *, gradient_checkpointing: bool) -> StageCosts:
+    """Seconds of each stage; under gradient checkpointing a backward pass begins with a forward pass."""
+    forward_s = tuple(sum(unit.forward_s for unit in stage) for stage in units)
+    backward_s = tuple(sum(unit.backward_s for unit in stage) for stage in units)
+    if gradient_checkpointing:
+        backward_s = tuple(map(sum, zip(forward_s, backward_s, strict=True)))
+    return StageCosts(forward_s=forward_s, backward_s=backward_s)
 
 
 def _units(costs: ModelCosts, span: StageSpan) -> list[UnitCost]:

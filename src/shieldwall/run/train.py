@@ -18,6 +18,7 @@ from shieldwall.core.files import write_whole
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
+from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.pipeline.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.folder import (
@@ -107,7 +108,8 @@ def _train_locked(
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic)
         numbers = run_plan.to_json()
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
-        checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
+        adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
+        checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
         start = checkpoints.latest()
         keep_lines_before(folder, start.progress.step if start else 0)
         view = _with_board(view, config, folder)

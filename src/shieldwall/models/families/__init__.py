@@ -11,9 +11,15 @@ from shieldwall.models.families.base import Family, TinyShape
 FAMILIES = Registry(
     "shieldwall.families",
     {
+        "bloom": "shieldwall.models.families.bloom:Bloom",
+        "gemma": "shieldwall.models.families.gemma:Gemma",
         "gpt2": "shieldwall.models.families.gpt2:GPT2",
+        "gpt_neox": "shieldwall.models.families.gpt_neox:GPTNeoX",
         "llama": "shieldwall.models.families.llama:Llama",
+        "mistral": "shieldwall.models.families.mistral:Mistral",
         "opt": "shieldwall.models.families.opt:OPT",
+        "qwen2": "shieldwall.models.families.qwen2:Qwen2",
+        "qwen3": "shieldwall.models.families.qwen3:Qwen3",
     },
 )
 

@@ -8,8 +8,9 @@ modules. Shapes: B sequences, T tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -45,6 +46,8 @@ class Family(ABC):
     """Dotted names of the modules that make logits from the last hidden state."""
     recomputed: ClassVar[tuple[str, ...]] = ()
     """Modules without weights that each stage builds for itself from the configuration, such as rotary tables."""
+    stored_names: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Parameters that checkpoints hold under another name, as transformers writes them: name here to name there."""
     attentions: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
     """Attention implementations that the family has; the first is what `auto` stands for."""
     dropout_fields: ClassVar[tuple[str, ...]]

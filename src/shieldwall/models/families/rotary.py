@@ -7,7 +7,7 @@ Hugging Face's own modules, which nobody here needs to know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -17,23 +17,32 @@ from shieldwall.models.families.base import Family
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
+def grouped_heads(heads: int) -> int:
+    """Key and value heads of a small model with so many heads: one for two, where that goes."""
+    return heads // 2 if heads % 2 == 0 else heads
+
+
 class RotaryFamily(Family):
     """Embeddings, layers with rotary positions, final norm, head: the layout that Llama began."""
 
-    embeddings = ("model.embed_tokens",)
+    embeddings: ClassVar[tuple[str, ...]] = ("model.embed_tokens",)
     layers = "model.layers"
-    head = ("model.norm", "lm_head")
-    recomputed = ("model.rotary_emb",)
-    dropout_fields = ("attention_dropout",)
+    head: ClassVar[tuple[str, ...]] = ("model.norm", "lm_head")
+    recomputed: ClassVar[tuple[str, ...]] = ("model.rotary_emb",)
+    dropout_fields: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
     def attention_kinds(self, config: PreTrainedConfig) -> Sequence[str]:
-        """For each layer of the whole model, whether it looks back at everything or through a sliding window."""
-        return getattr(config, "layer_types", None) or [FULL] * int(config.num_hidden_layers)
+        """For each layer of the whole model, whether it looks back at everything (`FULL`) or through a sliding window
+        (`SLIDING`)."""
+        return [FULL] * int(config.num_hidden_layers)
 
     def embed(self, model: PreTrainedModel, tokens_BT: Tensor, positions_BT: Tensor | None) -> Tensor:
+        """What the modules named in `embeddings` make of the tokens, one after another."""
         del positions_BT
-        hidden: Tensor = model.get_submodule(self.embeddings[0])(tokens_BT)
-        return hidden
+        value = tokens_BT
+        for path in self.embeddings:
+            value = model.get_submodule(path)(value)
+        return value
 
     def layer_arguments(
         self, model: PreTrainedModel, hidden_BTD: Tensor, positions_BT: Tensor | None
