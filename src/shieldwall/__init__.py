@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shieldwall.run.demo import demo
     from shieldwall.run.evaluate import Evaluation, evaluate
     from shieldwall.run.planning import RunPlan, plan
+    from shieldwall.run.report import Report, report
     from shieldwall.run.summary import Summary
     from shieldwall.run.train import TrainResult, train
 
@@ -49,6 +50,7 @@ _HOME = {
     "ModelError": "core.errors",
     "NonFiniteError": "core.errors",
     "PlanError": "core.errors",
+    "Report": "run.report",
     "RunError": "core.errors",
     "RunFolderError": "core.errors",
     "RunPlan": "run.planning",
@@ -62,6 +64,7 @@ _HOME = {
     "epoch_seed": "core.seeds",
     "evaluate": "run.evaluate",
     "plan": "run.planning",
+    "report": "run.report",
     "train": "run.train",
     "weights_root": "core.roots",
     "weights_seed": "core.seeds",
@@ -79,6 +82,7 @@ __all__ = [
     "ModelError",
     "NonFiniteError",
     "PlanError",
+    "Report",
     "RunError",
     "RunFolderError",
     "RunPlan",
@@ -92,6 +96,7 @@ __all__ = [
     "epoch_seed",
     "evaluate",
     "plan",
+    "report",
     "train",
     "weights_root",
     "weights_seed",

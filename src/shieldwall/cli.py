@@ -173,6 +173,28 @@ def evaluate(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished, running or stopped run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Draw and tabulate what a run has done so far, into RUN/report/; the run itself is only read."""
+    from shieldwall.dashboard.markdown import tell_progress
+    from shieldwall.run.report import report as write_report
+
+    made = write_report(run)
+    numbers = made.numbers
+    if as_json:
+        _print_json({"page": str(made.page), **numbers.to_json()})
+        return
+    perplexity = f", perplexity {numbers.eval_perplexity:.2f}" if numbers.eval_perplexity is not None else ""
+    _say(f"{tell_progress(numbers)}: loss {numbers.first_loss:.3f} -> {numbers.train_loss:.3f}{perplexity}")
+    measured_s = numbers.plan.measured_step_s
+    measured = f"{measured_s:.3f} s measured" if measured_s is not None else "no step traced yet"
+    _say(f"passes of a step: {numbers.plan.predicted_step_s:.3f} s predicted, {measured}")
+    _say(f"report: {made.page}")
+
+
+@app.command()
 def demo(run: RunDir = None) -> None:
     """Train the embedded default in six stages and look at the result with transformers alone."""
     from shieldwall.dashboard.progress import choose_view

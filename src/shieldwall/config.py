@@ -36,6 +36,7 @@ class RunSection(_Section):
     name: str = Field("", pattern=r"^[^/]*$", description='folder under runs/; "" makes a unique one')
     threads: int = Field(2, ge=1, le=1024, description="threads inside one operation; part of the arithmetic class")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
+    tensorboard: bool = Field(False, description='write events for TensorBoard to board/; needs the extra "board"')
 
 
 class ModelSection(_Section):
@@ -164,8 +165,12 @@ class CheckpointSection(_Section):
     keep: int = Field(2, ge=1, description="newest checkpoints that are kept; the best one is kept besides")
 
 
+_DECIDE_NOTHING = {"run": {"name", "tensorboard"}}
+"""Keys that change no number of a run: they are no part of its root and may differ when it is resumed."""
+
+
 class Config(_Section):
-    """Everything that decides a run."""
+    """Everything that decides a run, and how it is called and shown."""
 
     run: RunSection = Field(default_factory=RunSection)
     model: ModelSection = Field(default_factory=ModelSection)
@@ -218,11 +223,16 @@ class Config(_Section):
         """The same as a TOML text that `load` reads back."""
         return tomli_w.dumps(self.to_plain())
 
+    def deciding(self) -> dict[str, Any]:
+        """`to_plain` without the keys that decide nothing."""
+        return {
+            section: {key: value for key, value in keys.items() if key not in _DECIDE_NOTHING.get(section, ())}
+            for section, keys in self.to_plain().items()
+        }
+
     def root(self) -> str:
-        """Hash over everything but the run's name, which decides nothing."""
-        plain = self.to_plain()
-        plain["run"].pop("name")
-        return config_root(plain)
+        """Hash over everything that decides the run."""
+        return config_root(self.deciding())
 
     @property
     def micro_batch_size(self) -> int:

@@ -39,7 +39,7 @@ def test_all_names_what_can_be_had() -> None:
 
 def test_the_command_and_the_module_are_one() -> None:
     done = subprocess.run([sys.executable, "-m", "shieldwall", "--help"], capture_output=True, text=True, check=True)
-    for command in ("train", "plan", "eval", "demo", "config"):
+    for command in ("train", "plan", "eval", "report", "demo", "config"):
         assert command in done.stdout
 
 

@@ -47,7 +47,8 @@ def root_by_hand(folder: Path) -> str:
 def test_the_folder_holds_what_the_contract_names(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "config.toml",
-        "inputs.json", "plan.json", "initial", "metrics.jsonl", "checkpoints", "model", "summary.json", "run.lock",
+        "inputs.json", "plan.json", "initial", "metrics.jsonl", "trace.jsonl", "checkpoints", "model", "summary.json",
+        "run.lock",
     }  # fmt: skip
     summary = json.loads((finished / "summary.json").read_text())
     assert list(summary) == [

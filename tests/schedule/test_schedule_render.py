@@ -14,10 +14,12 @@ from shieldwall.schedule import (
     Plan,
     StageCosts,
     draw_plan,
+    draw_timelines,
     equal_slots,
     make_plan,
     render_grid,
     render_lanes,
+    simulate,
     usual_hosts,
 )
 from shieldwall.schedule.__main__ import main
@@ -115,6 +117,21 @@ def test_the_picture_names_what_it_shows(tmp_path: Path, monkeypatch: pytest.Mon
     assert axes.get_title(loc="left") == "gpipe, K = 6, M = 4: bubble 46.7% on 5 hosts, step 18 s"
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "stage 5  initiator"
     assert sorted(text.get_text() for text in axes.texts) == sorted("0123" * 12)
+
+
+def test_steps_below_each_other_share_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measured step that took twice as long is drawn twice as long."""
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    plan = make_plan("gpipe", 3, 2, own_hosts(3))
+    fast, slow = simulate(plan, equal_slots(3)), simulate(plan, StageCosts((2.0,) * 3, (2.0,) * 3))
+    assert draw_timelines(plan, [("predicted", fast), ("measured", slow)]).startswith(b"\x89PNG")
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    draw_timelines(plan, [("predicted", fast), ("measured", slow)])
+    assert [axes.get_title(loc="left") for axes in seen[0].axes] == ["predicted", "measured"]
+    assert {axes.get_xlim() for axes in seen[0].axes} == {(0.0, slow.step_s)}
+    assert slow.step_s == 2 * fast.step_s
 
 
 def test_the_command_draws_a_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from shieldwall.schedule import (
     peak_in_flight,
     simulate,
     usual_hosts,
+    waiting_share,
 )
 
 SIZES = st.integers(1, 10)
@@ -135,6 +136,24 @@ def test_idle_shares_are_shares(made: tuple[Plan, StageCosts]) -> None:
     busy_s = sum(done.end_s - done.start_s for done in timeline.work)
     assert timeline.idle_share == pytest.approx(1 - busy_s / (len(plan.lanes) * timeline.step_s), abs=1e-9)
     assert all(0 <= share <= 1 for share in timeline.idle_share_by_host.values())
+
+
+@given(plans())
+def test_a_shared_processor_waits_only_when_all_its_hosts_do(made: tuple[Plan, StageCosts]) -> None:
+    """Law: the waiting share is the idle share, with the hosts of one processor counted as one."""
+    plan, costs = made
+    timeline = simulate(plan, costs)
+    assume(timeline.step_s)
+    processor_of = {host.name: (host.processor is None, host.processor or host.name) for host in plan.hosts}
+    busy_s: dict[tuple[bool, str], float] = dict.fromkeys(processor_of.values(), 0.0)
+    for done in timeline.work:
+        busy_s[processor_of[done.host]] += done.end_s - done.start_s
+    expected = sum(1 - seconds / timeline.step_s for seconds in busy_s.values()) / len(busy_s)
+    assert waiting_share(plan.hosts, timeline) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_timeline_without_work_waits_for_nothing() -> None:
+    assert waiting_share(own_hosts(2), Timeline(("host-0", "host-1"), ())) == 0.0
 
 
 def test_an_empty_timeline() -> None:

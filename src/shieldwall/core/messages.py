@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -127,18 +128,28 @@ class Assigned:
     stage: int
 
 
+class PassTime(NamedTuple):
+    """When a host computed one action, in seconds since the order to play had come to it, by the host's own clock."""
+
+    action: str
+    """In its text form."""
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
     """Report: the lane is done.
 
     `norms` holds the norm of each parameter's gradient (0-dim); `losses` each micro-batch's mean loss in nats (0-dim),
-    from the host of the last stage alone.
+    from the host of the last stage alone; `work` says when each forward and backward pass ran, in their order.
     """
 
     host: str
     step: int
     norms: Mapping[str, Tensor]
     losses: Mapping[int, Tensor]
+    work: tuple[PassTime, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

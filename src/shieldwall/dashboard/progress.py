@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -36,6 +36,35 @@ class SilentView:
     def note(self, text: str) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class Views:
+    """Several views as one.
+
+    Args:
+        views: told in this order.
+    """
+
+    def __init__(self, views: Sequence[ProgressView]) -> None:
+        self._views = tuple(views)
+
+    def start(self, done: int, steps: int) -> None:
+        for view in self._views:
+            view.start(done, steps)
+
+    def step(self, line: dict[str, Any]) -> None:
+        for view in self._views:
+            view.step(line)
+
+    def note(self, text: str) -> None:
+        for view in self._views:
+            view.note(text)
+
+    def stop(self) -> None:
+        """Stop each of them, even where one cannot."""
+        with ExitStack() as stack:
+            for view in self._views:
+                stack.callback(view.stop)
 
 
 class LineView:

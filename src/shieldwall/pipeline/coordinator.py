@@ -25,6 +25,7 @@ from shieldwall.core.messages import (
     Discarded,
     Message,
     NonFinite,
+    PassTime,
     Play,
     Played,
     Prepare,
@@ -47,13 +48,14 @@ class StepResult:
     """What a committed step reports.
 
     `losses` holds each micro-batch's mean loss in nats before the update, `gradient_norm` is the global norm before
-    clipping.
+    clipping. `work` holds for each host when its passes ran, in seconds since its order to play had come to it.
     """
 
     step: int
     losses: Mapping[int, float]
     gradient_norm: float
     learning_rate: float
+    work: Mapping[str, tuple[PassTime, ...]]
 
 
 class Coordinator:
@@ -113,7 +115,13 @@ class Coordinator:
         await self._gather(Prepared, len(self.hosts))
         await self._order_all(Commit(step=step))
         await self._gather(Committed, len(self.hosts))
-        return StepResult(step=step, losses=_losses(played), gradient_norm=float(norm), learning_rate=learning_rate)
+        return StepResult(
+            step=step,
+            losses=_losses(played),
+            gradient_norm=float(norm),
+            learning_rate=learning_rate,
+            work={report.host: report.work for report in played},
+        )
 
     async def evaluate(self, plan: Plan, step: int) -> dict[int, float]:
         """Mean loss in nats of each micro-batch of the evaluation blocks.

@@ -145,6 +145,7 @@ class StageHost:
         player = LanePlayer(
             order,
             self._stages,
+            arrived_s=self._mailbox.order_arrived_s,
             endpoint=self._endpoint,
             mailbox=self._mailbox,
             compute=self._compute,
@@ -160,7 +161,15 @@ class StageHost:
             await self._report(NonFinite(host=self._endpoint.name, slot=found.slot, what=what))
             return
         norms = self._norms() if order.training else {}
-        await self._report(Played(host=self._endpoint.name, step=order.step, norms=norms, losses=player.losses))
+        await self._report(
+            Played(
+                host=self._endpoint.name,
+                step=order.step,
+                norms=norms,
+                losses=player.losses,
+                work=tuple(player.work),
+            )
+        )
 
     def _blame_weights(self, stage: int, step: int) -> str:
         """Says so where the stage's weights were broken before the step began."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.ids import Direction, Slot
-from shieldwall.core.messages import Play, TensorFrame
+from shieldwall.core.messages import PassTime, Play, TensorFrame
 from shieldwall.pipeline.compute import Compute
 from shieldwall.pipeline.feed import Feed, MicroBatch
 from shieldwall.pipeline.hooks import Border, Hook
@@ -44,6 +45,7 @@ class LanePlayer:
 
     Args:
         play: the order.
+        arrived_s: `time.perf_counter()` when the order had come in.
         stages: the stages that the host holds, by number.
         endpoint: where tensors leave.
         mailbox: where tensors arrive.
@@ -57,6 +59,7 @@ class LanePlayer:
         play: Play,
         stages: Mapping[int, HostedStage],
         *,
+        arrived_s: float,
         endpoint: Endpoint,
         mailbox: Mailbox,
         compute: Compute,
@@ -64,6 +67,7 @@ class LanePlayer:
         feed: Feed | None,
     ) -> None:
         self._play = play
+        self._arrived_s = arrived_s
         self._stages = stages
         self._endpoint = endpoint
         self._mailbox = mailbox
@@ -74,6 +78,8 @@ class LanePlayer:
         self._uses = uses.copy()
         self._tensors: dict[_Key, Tensor] = {}
         self.losses: dict[int, Tensor] = {}
+        self.work: list[PassTime] = []
+        """When each forward and backward pass ran, as far as the lane is played."""
 
     async def play(self) -> None:
         """Play to the end.
@@ -82,14 +88,14 @@ class LanePlayer:
             NonFiniteFound: a stage made a NaN or an infinity; it was not sent.
             StepDiscarded: the coordinator gave the step up.
         """
-        for action in self._actions:
-            await self._one(action)
+        for action, text in zip(self._actions, self._play.actions, strict=True):
+            await self._one(action, text)
 
-    async def _one(self, action: Action) -> None:
-        if action.kind is Kind.FORWARD:
-            await self._forward(action)
-        elif action.kind is Kind.BACKWARD:
-            await self._backward(action)
+    async def _one(self, action: Action, text: str) -> None:
+        if action.kind.is_compute:
+            start_s = time.perf_counter() - self._arrived_s
+            await (self._forward(action) if action.kind is Kind.FORWARD else self._backward(action))
+            self.work.append(PassTime(text, start_s, time.perf_counter() - self._arrived_s))
         elif action.kind.is_send:
             await self._send(action)
         else:

@@ -19,7 +19,9 @@ class Mailbox:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._tensors: dict[Slot, Tensor] = {}
-        self._orders: list[Message] = []
+        self._orders: list[tuple[Message, float]] = []
+        self.order_arrived_s = 0.0
+        """`time.perf_counter()` when the order that was taken last had come in."""
 
     async def take_tensor(self, slot: Slot) -> Tensor:
         """The tensor for `slot`, waiting for it.
@@ -29,7 +31,7 @@ class Mailbox:
         """
         while slot not in self._tensors:
             self._sort(await self._endpoint.receive())
-            if any(isinstance(order, Discard) for order in self._orders):
+            if any(isinstance(order, Discard) for order, _ in self._orders):
                 raise StepDiscarded
         return self._tensors.pop(slot)
 
@@ -37,7 +39,8 @@ class Mailbox:
         """The next order, waiting for it."""
         while not self._orders:
             self._sort(await self._endpoint.receive())
-        return self._orders.pop(0)
+        order, self.order_arrived_s = self._orders.pop(0)
+        return order
 
     def forget_tensors(self) -> None:
         """Drop what came for a step that is over."""
@@ -47,4 +50,4 @@ class Mailbox:
         if isinstance(message, TensorFrame):
             self._tensors[message.slot] = message.tensor
         else:
-            self._orders.append(message)
+            self._orders.append((message, self._endpoint.arrived_s))

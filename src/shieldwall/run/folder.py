@@ -6,7 +6,9 @@ runs/NAME/
   initial/        first weights and tokenizer of a     checkpoints/    step-N/
                   tiny: model                          model/          the result, in Hugging Face layout
   run.lock        held while a process trains here     adapter/        under LoRA, as peft loads it
-  inputs.json     roots of the blocks, arithmetic class
+  inputs.json     roots of the blocks, arithmetic      trace.jsonl     when the passes of some steps ran
+                  class                                board/          events for TensorBoard, if wanted
+                                                       report/         written by `shieldwall report`
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import fcntl
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +54,18 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def trace(self) -> Path:
+        return self.path / "trace.jsonl"
+
+    @property
+    def board(self) -> Path:
+        return self.path / "board"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
 
     @property
     def checkpoints(self) -> Path:
@@ -139,22 +153,15 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
     Args:
         config: the given configuration, named.
         folder: where the run lies.
-        as_given: whether the user gave a file or overrides, which must then agree with what the run was started with.
+        as_given: whether the user gave a file or overrides, which must then agree with what the run was started with;
+            what decides nothing, such as run.tensorboard, is taken as given.
 
     Raises:
         RunFolderError: SW-R102; the folder holds something else than a run. SW-R104; the configurations differ.
     """
     if not folder.config.exists():
         if not as_given or _holds_something_else(folder):
-            names = sorted(path.name for path in folder.path.iterdir()) if folder.path.exists() else []
-            raise RunFolderError(
-                "SW-R102",
-                "there is no run in this folder",
-                where=str(folder.path),
-                expected="config.toml, which every run writes first",
-                got=", ".join(names[:6]) or ("an empty folder" if folder.path.exists() else "no such folder"),
-                remedy="give the folder of a run with --run DIR; to start one, give its configuration",
-            )
+            raise no_run(folder)
         with storing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
         write_whole(folder.config, config.to_toml().encode())
@@ -166,10 +173,26 @@ def reopen(config: Config, folder: RunFolder, *, as_given: bool) -> Config:
             "the run was started with another configuration",
             where=str(folder.config),
             expected="the same values: a resumed run must end where the unbroken one would",
-            got="\n".join(_differences(stored.to_plain(), config.to_plain())),
+            got="\n".join(_differences(stored.deciding(), config.deciding())),
             remedy="resume without a configuration and without --set, or start a new run",
         )
-    return stored
+    if not as_given:
+        return stored
+    return stored.model_copy(update={"run": config.run.model_copy(update={"name": stored.run.name})})
+
+
+def no_run(folder: RunFolder) -> RunFolderError:
+    """The error for a folder that holds something else than a run, or nothing."""
+    path = folder.path
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    return RunFolderError(
+        "SW-R102",
+        "there is no run in this folder",
+        where=str(path),
+        expected="config.toml, which every run writes first",
+        got=", ".join(names[:6]) or ("an empty folder" if path.is_dir() else "no such folder"),
+        remedy="give the folder of a run with --run DIR; to start one, give its configuration",
+    )
 
 
 def _holds_something_else(folder: RunFolder) -> bool:
@@ -184,16 +207,17 @@ def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     for section in stored:
         for key in sorted({*stored[section], *given[section]}):
             was, now = stored[section].get(key), given[section].get(key)
-            if was != now and (section, key) != ("run", "name"):
+            if was != now:
                 rows.append(f"{section}.{key}: the run has {was!r}, given was {now!r}")
     return rows
 
 
 _METRICS_KEYS = {"step", "loss", "seconds"}
+_TRACE_KEYS = {"step", "seconds", "cut", "work"}
 
 
-def append_metrics(path: Path, line: dict[str, Any]) -> None:
-    """Add one line to `metrics.jsonl`.
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add one line to `metrics.jsonl` or `trace.jsonl`.
 
     Raises:
         StorageError: SW-S101.
@@ -204,6 +228,10 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl` up to the first that a kill cut short or that is none."""
+    return _read_lines(path, _METRICS_KEYS)
+
+
+def _read_lines(path: Path, keys: Set[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
@@ -212,20 +240,22 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             break
-        if not isinstance(line, dict) or not line.keys() >= _METRICS_KEYS:
+        if not isinstance(line, dict) or not line.keys() >= keys:
             break
         lines.append(line)
     return lines
 
 
-def keep_metrics_before(path: Path, step: int) -> None:
+def keep_lines_before(folder: RunFolder, step: int) -> None:
     """Drop the lines of steps that will be run again.
 
     Raises:
         StorageError: SW-S101.
     """
-    if path.exists():
-        kept = [line for line in read_metrics(path) if line["step"] < step]
+    for path, keys in ((folder.metrics, _METRICS_KEYS), (folder.trace, _TRACE_KEYS)):
+        if not path.exists():
+            continue
+        kept = [line for line in _read_lines(path, keys) if line["step"] < step]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 

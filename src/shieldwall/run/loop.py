@@ -16,8 +16,9 @@ from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
-from shieldwall.run.folder import RunFolder, append_metrics
+from shieldwall.run.folder import RunFolder, append_line
 from shieldwall.run.planning import RunPlan
+from shieldwall.run.trace import is_traced, trace_line
 from shieldwall.schedule import Plan
 
 
@@ -102,7 +103,9 @@ class TrainingLoop:
             if perplexity is not None:
                 line["eval_perplexity"] = perplexity
         finally:
-            append_metrics(tools.folder.metrics, line)
+            append_line(tools.folder.metrics, line)
+        if is_traced(step):
+            append_line(tools.folder.trace, trace_line(tools.run_plan.plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if self._save_due():
             await self._save()

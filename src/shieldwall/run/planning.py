@@ -23,7 +23,7 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
 from shieldwall.run.memory import refuse_too_large, stage_bytes
 from shieldwall.run.model import DTYPES, check_adapter, model_settings
-from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate
+from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate, waiting_share
 
 _THIS_MACHINE = "this machine"
 
@@ -41,6 +41,11 @@ class RunPlan:
     device: torch.device
     arithmetic: ArithmeticClass
 
+    @property
+    def cut(self) -> list[int]:
+        """Layers of each stage."""
+        return [span.last - span.first for span in self.spans]
+
     def evaluation(self, micro_batches: int) -> Plan:
         """The forward-only plan for that many micro-batches."""
         plan = self.plan
@@ -56,16 +61,14 @@ class RunPlan:
         """Everything that `shieldwall plan --json` prints."""
         plan = self.plan
         here, spread = simulate(plan, self.costs), simulate(self.spread(), self.costs)
-        busy_s = sum(done.end_s - done.start_s for done in here.work)
-        processors = len({host.processor or host.name for host in plan.hosts})
         return {
             "schedule": plan.schedule,
             "stages": plan.stages,
             "micro_batches": plan.micro_batches,
-            "cut": [span.last - span.first for span in self.spans],
+            "cut": self.cut,
             "hosts": {host.name: list(host.stages) for host in plan.hosts},
             "bubble": round(bubble(plan.schedule, plan.stages, plan.micro_batches), 4),
-            "bubble_predicted": 1.0 - busy_s / (processors * here.step_s),
+            "bubble_predicted": waiting_share(plan.hosts, here),
             "step_seconds": here.step_s,
             "step_seconds_unchecked": here.step_s,
             "spread": {"step_seconds": spread.step_s, "bubble_predicted": spread.idle_share},

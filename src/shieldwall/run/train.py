@@ -16,7 +16,8 @@ from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import InputError, RunFolderError
 from shieldwall.core.files import write_whole
 from shieldwall.core.roots import weights_root
-from shieldwall.dashboard.progress import ProgressView, SilentView
+from shieldwall.dashboard.board import BoardView, require_tensorboard
+from shieldwall.dashboard.progress import ProgressView, SilentView, Views
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.pipeline.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
@@ -25,7 +26,7 @@ from shieldwall.run.folder import (
     RunFolder,
     create,
     forget_untrained,
-    keep_metrics_before,
+    keep_lines_before,
     name_run,
     read_metrics,
     remove_stale,
@@ -77,8 +78,10 @@ def train(
     """
     named, run_folder = name_run(config or Config(), folder)
     fresh = not run_folder.config.exists()
+    _check_extras(named)
     if resume:
         named = reopen(named, run_folder, as_given=config is not None)
+        _check_extras(named)
     else:
         find_device(named)
         create(named, run_folder)
@@ -109,7 +112,8 @@ def _train_locked(
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
         start = checkpoints.latest()
-        keep_metrics_before(folder.metrics, start.progress.step if start else 0)
+        keep_lines_before(folder, start.progress.step if start else 0)
+        view = _with_board(view, config, folder)
         _announce(view, config, run_plan, numbers, start)
         for note in describe_rows(materials.blocks):
             view.note(note)
@@ -134,6 +138,20 @@ def _train_locked(
     summary = _summarise(config, folder, result, before + time.perf_counter() - started)
     summary.write(folder.summary)
     return TrainResult(folder.path, summary)
+
+
+def _check_extras(config: Config) -> None:
+    """Refuse, before anything is written, what needs an extra that is not installed."""
+    if config.run.tensorboard:
+        require_tensorboard()
+
+
+def _with_board(view: ProgressView, config: Config, folder: RunFolder) -> ProgressView:
+    """The view, with TensorBoard's events beside it where they are wanted."""
+    if not config.run.tensorboard:
+        return view
+    earlier = [] if folder.board.exists() else read_metrics(folder.metrics)
+    return Views([BoardView(folder.board, earlier), view])
 
 
 def _run_to_end(session: TrainingSession) -> LoopResult:

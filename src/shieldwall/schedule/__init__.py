@@ -15,12 +15,12 @@ from shieldwall.schedule.actions import Action, Kind
 from shieldwall.schedule.costs import StageCosts, equal_slots
 from shieldwall.schedule.hosts import usual_hosts
 from shieldwall.schedule.make import make_plan
-from shieldwall.schedule.picture import draw_plan
+from shieldwall.schedule.picture import draw_plan, draw_timelines
 from shieldwall.schedule.plan import Host, Lane, Plan
 from shieldwall.schedule.play import TimedAction
 from shieldwall.schedule.policies import SCHEDULES
 from shieldwall.schedule.render import render_grid, render_lanes
-from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate
+from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate, waiting_share
 from shieldwall.schedule.validate import validate_plan
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Timeline",
     "bubble",
     "draw_plan",
+    "draw_timelines",
     "equal_slots",
     "make_plan",
     "peak_in_flight",
@@ -43,4 +44,5 @@ __all__ = [
     "simulate",
     "usual_hosts",
     "validate_plan",
+    "waiting_share",
 ]

@@ -1,7 +1,12 @@
-"""A plan as a picture: when each stage works, from the simulated step. Needs matplotlib, imported when it is used."""
+"""Steps as pictures: when each stage works, as simulated or as measured.
+
+Needs matplotlib, imported when it is used; no global state of it is touched.
+"""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +18,7 @@ from shieldwall.schedule.simulate import Timeline, simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Word, box and number. The colours are Okabe and Ito's, told apart by every kind of sight, and in grey too.
 _LOOKS = {
@@ -37,25 +43,46 @@ def draw_plan(plan: Plan, costs: StageCosts, path: Path) -> None:
         PlanError: as `simulate`; nothing was written.
         OSError: the file cannot be written.
     """
+    timeline = simulate(plan, costs)
+    noun = "host" if len(plan.lanes) == 1 else "hosts"
+    title = (
+        f"{plan.schedule}, K = {plan.stages}, M = {plan.micro_batches}: "
+        f"bubble {timeline.idle_share:.1%} on {len(plan.lanes)} {noun}, step {timeline.step_s:.4g} s"
+    )
+    _figure(plan, [(title, timeline)]).savefig(path, format="png")
+
+
+def draw_timelines(plan: Plan, titled: Sequence[tuple[str, Timeline]]) -> bytes:
+    """Draw several steps of one plan below each other over one clock, as a PNG: predicted and measured ones.
+
+    Args:
+        plan: whose stages and hosts are named.
+        titled: each step with its title, from the top.
+    """
+    picture = io.BytesIO()
+    _figure(plan, titled).savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _figure(plan: Plan, titled: Sequence[tuple[str, Timeline]]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    timeline = simulate(plan, costs)
-    width, height = _size(plan, timeline)
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    width = max(_width(timeline) for _, timeline in titled)
+    figure = Figure(figsize=(width, len(titled) * (1.6 + 0.45 * plan.stages)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _draw_passes(axes, timeline, numbered_s=timeline.step_s * _NUMBER_INCHES / width)
-    _draw_frame(axes, plan, timeline)
-    figure.savefig(path, format="png")
+    longest_s = max(timeline.step_s for _, timeline in titled)
+    all_axes = figure.subplots(len(titled), squeeze=False)[:, 0]
+    for axes, (title, timeline) in zip(all_axes, titled, strict=True):
+        _draw_passes(axes, timeline, numbered_s=longest_s * _NUMBER_INCHES / width)
+        _draw_frame(axes, plan, title, longest_s)
+    return figure
 
 
-def _size(plan: Plan, timeline: Timeline) -> tuple[float, float]:
-    """Inches, so wide that the number fits into the shortest box, within reason."""
+def _width(timeline: Timeline) -> float:
+    """Inches, so many that the number fits into the shortest box, within reason."""
     shortest = min((done.end_s - done.start_s for done in timeline.work if done.end_s > done.start_s), default=1.0)
-    return min(
-        _WIDEST_INCHES, max(9.0, 2.0 + _INCHES_FOR_A_PASS * timeline.step_s / shortest)
-    ), 1.6 + 0.45 * plan.stages
+    return min(_WIDEST_INCHES, max(9.0, 2.0 + _INCHES_FOR_A_PASS * timeline.step_s / shortest))
 
 
 def _draw_passes(axes: Axes, timeline: Timeline, numbered_s: float) -> None:
@@ -80,19 +107,13 @@ def _draw_passes(axes: Axes, timeline: Timeline, numbered_s: float) -> None:
                 axes.text(middle_s, done.stage, f"{done.micro_batch}", color=ink, ha="center", va="center_baseline")
 
 
-def _draw_frame(axes: Axes, plan: Plan, timeline: Timeline) -> None:
+def _draw_frame(axes: Axes, plan: Plan, title: str, longest_s: float) -> None:
     names = hosts_by_stage(plan.hosts)
-    noun = "host" if len(plan.lanes) == 1 else "hosts"
     axes.set_yticks(range(plan.stages), [f"stage {stage}  {names[stage].name}" for stage in range(plan.stages)])
     axes.set_ylim(plan.stages - 0.5, -0.5)
-    axes.set_xlim(0, timeline.step_s or 1.0)
+    axes.set_xlim(0, longest_s or 1.0)
     axes.set_xlabel("seconds; the number in a box is its micro-batch")
-    axes.set_title(
-        f"{plan.schedule}, K = {plan.stages}, M = {plan.micro_batches}: "
-        f"bubble {timeline.idle_share:.1%} on {len(plan.lanes)} {noun}, step {timeline.step_s:.4g} s",
-        loc="left",
-        fontsize=12,
-    )
+    axes.set_title(title, loc="left", fontsize=12)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(_LOOKS), frameon=False, borderaxespad=0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shieldwall.schedule.actions import Kind
@@ -60,6 +61,16 @@ def simulate(plan: Plan, costs: StageCosts) -> Timeline:
     check_costs(costs, plan.stages)
     played = play([lane.actions for lane in plan.lanes], Timing(hosts_by_stage(plan.hosts), costs))
     return Timeline(tuple(lane.host for lane in plan.lanes), played.work)
+
+
+def waiting_share(hosts: Sequence[Host], timeline: Timeline) -> float:
+    """Share of the step in which processors wait, in [0, 1]; hosts that share one processor count once together.
+
+    `Timeline.idle_share` counts hosts: where they take turns on one processor, each of them waits for the others.
+    """
+    processors = len({(host.processor is None, host.processor or host.name) for host in hosts})
+    busy_s = sum(done.end_s - done.start_s for done in timeline.work)
+    return max(0.0, 1 - busy_s / (processors * timeline.step_s)) if timeline.step_s else 0.0
 
 
 def bubble(schedule: str, stages: int, micro_batches: int) -> float:

@@ -28,6 +28,13 @@ class Endpoint(Protocol):
     async def receive(self) -> Message:
         """The next message, waiting for one."""
 
+    @property
+    def arrived_s(self) -> float:
+        """`time.perf_counter()` of this machine when the message that `receive` gave last had come in.
+
+        A host that computes takes its messages late; what it measures, it measures from here.
+        """
+
 
 class Network(Protocol):
     """Gives peers their endpoints."""

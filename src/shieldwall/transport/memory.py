@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
@@ -14,7 +15,8 @@ class MemoryEndpoint:
     def __init__(self, name: str, network: MemoryNetwork) -> None:
         self._name = name
         self._network = network
-        self._arrived: asyncio.Queue[Message] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[Message, float]] = asyncio.Queue()
+        self._arrived_s = 0.0
 
     @property
     def name(self) -> str:
@@ -24,11 +26,16 @@ class MemoryEndpoint:
         self._network.deliver(destination, message)
 
     async def receive(self) -> Message:
-        return await self._arrived.get()
+        message, self._arrived_s = await self._arrived.get()
+        return message
+
+    @property
+    def arrived_s(self) -> float:
+        return self._arrived_s
 
     def accept(self, message: Message) -> None:
         """Put a message at the end of what this peer has yet to receive."""
-        self._arrived.put_nowait(message)
+        self._arrived.put_nowait((message, time.perf_counter()))
 
 
 class MemoryNetwork:

@@ -1,0 +1,142 @@
+"""What a run has written down so far, read as plain JSON and never written to; the run may be going on meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shieldwall.core.errors import RunFolderError
+
+_NUMBERS = ("step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds")
+_STEP_FOLDER = re.compile(r"step-(\d+)")
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A whole checkpoint."""
+
+    steps: int
+    """Committed steps in it."""
+    size_bytes: int
+
+
+def read_metrics_lines(path: Path) -> tuple[Line, ...]:
+    """The lines of `metrics.jsonl`; a last one without its end is being written, or was when the run was killed.
+
+    Raises:
+        RunFolderError: SW-R107; a line is not what a run writes. SW-R108; there is no whole line yet.
+    """
+    lines = _read_lines(path)
+    for number, line in enumerate(lines, 1):
+        for name in (*_NUMBERS, *({"eval_perplexity"} & line.keys())):
+            if type(line.get(name)) not in (int, float):
+                raise garbled(path, f"line {number}: {name} is {line.get(name)!r}", "a number")
+        if line["step"] != number - 1 or not line["seconds"] > 0:
+            got = f"line {number}: step {line['step']}, seconds {line['seconds']}"
+            raise garbled(path, got, f"step {number - 1}, and more than 0 seconds")
+    if not lines:
+        raise RunFolderError(
+            "SW-R108",
+            "the run has not committed a step yet",
+            where=str(path),
+            expected="a line for each committed step",
+            got="none",
+            remedy="wait for the first step; a run that was stopped goes on with shieldwall train --run DIR --resume",
+        )
+    return lines
+
+
+def read_trace_lines(path: Path) -> tuple[Line, ...]:
+    """The lines of `trace.jsonl`; none where the run is of a version that wrote no such file.
+
+    Raises:
+        RunFolderError: SW-R107; a line is not what a run writes.
+    """
+    lines = _read_lines(path)
+    for number, line in enumerate(lines, 1):
+        if type(line.get("step")) is not int or not isinstance(line.get("cut"), list) or not _is_work(line.get("work")):
+            raise garbled(path, f"line {number}", "step, cut, and work as lists of an action, its start and its end")
+    return lines
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        RunFolderError: SW-R107; it is not there or not what a run writes.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as error:
+        raise garbled(path, "no such file", "what the run wrote") from error
+    except ValueError as error:
+        raise garbled(path, str(error), "what the run wrote") from error
+    if not isinstance(found, dict):
+        raise garbled(path, type(found).__name__, "an object")
+    return found
+
+
+def list_checkpoints(folder: Path) -> tuple[SavedState, ...]:
+    """The whole checkpoints in `checkpoints/`, in order; one that the run removes meanwhile is left out."""
+    found = []
+    for path in folder.glob("step-*"):
+        match = _STEP_FOLDER.fullmatch(path.name)
+        size_bytes = _size_bytes(path) if match else None
+        if match and size_bytes is not None:
+            found.append(SavedState(int(match[1]), size_bytes))
+    return tuple(sorted(found, key=lambda state: state.steps))
+
+
+def garbled(path: Path, got: str, expected: str) -> RunFolderError:
+    """The error for a file that is not what a run wrote."""
+    return RunFolderError(
+        "SW-R107",
+        "a file of the run cannot be read",
+        where=str(path),
+        expected=expected,
+        got=got,
+        remedy="put the file back as the run wrote it; a report needs each of its lines",
+    )
+
+
+def _read_lines(path: Path) -> tuple[Line, ...]:
+    if not path.exists():
+        return ()
+    lines = []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    for number, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(text, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise garbled(path, f"line {number}: {error}", "a JSON object in each line") from error
+        if not isinstance(line, dict):
+            raise garbled(path, f"line {number}: {type(line).__name__}", "a JSON object in each line")
+        lines.append(line)
+    return tuple(lines)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number that a run writes")
+
+
+def _is_work(work: object) -> bool:
+    return isinstance(work, dict) and all(
+        isinstance(passes, list) and all(_is_pass(done) for done in passes) for passes in work.values()
+    )
+
+
+def _is_pass(done: object) -> bool:
+    return isinstance(done, list) and [type(part) for part in done] in ([str, float, float], [str, int, float])
+
+
+def _size_bytes(folder: Path) -> int | None:
+    """Size of all files in it; None where the run removes it at this moment."""
+    try:
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) or None
+    except FileNotFoundError:
+        return None
