@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from shieldwall import Config, Hook, Interrupted, Summary, train
+from shieldwall import Config, Hook, InputError, Interrupted, Summary, train
 from shieldwall.core.messages import StageState
 from shieldwall.pipeline.hooks import Update
 
@@ -124,6 +124,21 @@ def test_a_stopped_run_goes_on_to_the_same_adapters(tmp_path: Path, extra: list[
     resumed = train(None, folder=tmp_path / "stopped", resume=True).summary
     assert resumed.weights_root == whole.weights_root
     assert resumed.eval_perplexity == whole.eval_perplexity
+
+
+@pytest.mark.parametrize("what", ["base", "adapter"])
+def test_a_run_does_not_go_on_over_other_weights(adapted: Path, tmp_path: Path, what: str) -> None:
+    """No checkpoint holds the base under the adapters; who changes it while the run is stopped is told so."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(adapted / "initial", base)
+    shutil.copytree(adapted / "adapter", adapter)
+    settings = Config.load(None, [*TINY, f"model.name={base}", f"model.adapter={adapter}", "pipeline.stages=3"])
+    with pytest.raises(Interrupted):
+        train(settings, folder=tmp_path / "run", hooks_of={"initiator": [StopAfter(1)]})
+    weights = base / "model.safetensors" if what == "base" else adapter / "adapter_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(InputError, match=rf"SW-R106[\s\S]*weights\.{what}|SW-M133"):
+        train(None, folder=tmp_path / "run", resume=True)
 
 
 def test_adapters_are_trained_on_from_their_folder(adapted: Path, tmp_path: Path) -> None:

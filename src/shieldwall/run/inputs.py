@@ -1,4 +1,4 @@
-"""What decides a run's bits besides its configuration: the rows of tokens and the arithmetic class.
+"""What decides a run's bits besides its configuration: rows of tokens, the base under adapters, the arithmetic class.
 
 They are written down when a run starts and held against when it is resumed, because the configuration names a text and
 a machine but does not hold them: a file can be edited, a hub name can move on, and torch can be upgraded in between.
@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import RunFolderError
 from shieldwall.core.files import write_whole
-from shieldwall.core.roots import tensor_bytes
+from shieldwall.core.roots import tensor_bytes, weights_root
 from shieldwall.data import Blocks, Rows
 
 
-def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None:
+def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass, weights: Mapping[str, Path]) -> None:
     """Write the inputs of a new run to `path`, or hold those of a resumed one against what stands there.
 
+    Args:
+        path: of the file.
+        blocks: rows of tokens.
+        arithmetic: class of this machine.
+        weights: folders with safetensors that are read at each start, by what they are.
+
     Raises:
-        RunFolderError: SW-R106; text, tokenizer or arithmetic class are not those that the run was started with.
+        RunFolderError: SW-R106; text, tokenizer, kept weights or arithmetic class are not those that the run was
+            started with.
         StorageError: SW-S101.
     """
     now = {
         "training_blocks": _root(blocks.train),
         "evaluation_blocks": _root(blocks.eval),
         **({f"examples.{name}": str(count) for name, count in asdict(blocks.tally).items()} if blocks.tally else {}),
+        **{f"weights.{name}": weights_root(folder) for name, folder in weights.items()},
         **{f"arithmetic.{name}": str(value) for name, value in asdict(arithmetic).items()},
     }
     if not path.exists():
@@ -45,7 +54,7 @@ def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass) -> None
             "SW-R106",
             "the run cannot go on with the bits that it was started with",
             where=str(path),
-            expected="the same text, tokenizer and arithmetic class",
+            expected="the same text, tokenizer, base of the adapters and arithmetic class",
             got="\n".join(changed),
             remedy="put text and versions back; or start a new run from the last checkpoint:"
             " --set model.name=RUN/checkpoints/step-N",

@@ -29,6 +29,7 @@ from shieldwall.dashboard.recorded import (
     read_metrics_lines,
     read_trace_lines,
 )
+from shieldwall.data.corpora import specs_of
 from shieldwall.run.against import Against, hold_against
 from shieldwall.run.folder import RunFolder, no_run
 from shieldwall.run.summary import Summary
@@ -93,9 +94,9 @@ def _numbers(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         finished=summary is not None,
         steps=lines[-1]["step"] + 1,
-        steps_wanted=config.run.steps,
+        steps_wanted=int(planned.get("steps", config.run.steps)),
         model=config.model.name,
-        corpus=config.data.corpus,
+        corpus=", ".join(specs_of(config.data.corpus)),
         schedule=against.plan.schedule,
         cut=against.cut,
         hosts={host.name: list(host.stages) for host in against.plan.hosts},

@@ -34,7 +34,7 @@ from shieldwall.run.folder import (
 )
 from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
-from shieldwall.run.materials import gather_materials
+from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless
 from shieldwall.run.session import TrainingSession
@@ -106,8 +106,9 @@ def _train_locked(
         materials = gather_materials(config, folder.initial)
         run_plan = plan_run(config, materials.source)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
-        hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic)
-        numbers = run_plan.to_json()
+        hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_weights(config, run_plan, materials))
+        steps = run_steps(config, len(materials.blocks.train))
+        numbers = {"steps": steps, **run_plan.to_json()}
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
@@ -117,7 +118,7 @@ def _train_locked(
         _announce(view, config, run_plan, numbers, start)
         for note in describe_rows(materials.blocks):
             view.note(note)
-        view.start(start.progress.step if start else 0, run_steps(config, len(materials.blocks.train)))
+        view.start(start.progress.step if start else 0, steps)
         session = TrainingSession(
             config=config,
             folder=folder,
@@ -152,6 +153,14 @@ def _with_board(view: ProgressView, config: Config, folder: RunFolder) -> Progre
         return view
     earlier = [] if folder.board.exists() else read_metrics(folder.metrics)
     return Views([BoardView(folder.board, earlier), view])
+
+
+def _kept_weights(config: Config, run_plan: RunPlan, materials: Materials) -> dict[str, Path]:
+    """Folders with weights that decide bits and that no checkpoint holds: the base of adapters, and their beginning."""
+    if run_plan.model.adapter is None:
+        return {}
+    beginning = {"adapter": Path(config.model.adapter)} if config.model.adapter else {}
+    return {"base": materials.source.folder, **beginning}
 
 
 def _run_to_end(session: TrainingSession) -> LoopResult:
