@@ -76,6 +76,8 @@ def _figure(plan: Plan, titled: Sequence[tuple[str, Timeline]]) -> Figure:
     for axes, (title, timeline) in zip(all_axes, titled, strict=True):
         _draw_passes(axes, timeline, numbered_s=longest_s * _NUMBER_INCHES / width)
         _draw_frame(axes, plan, title, longest_s)
+    handles, words = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside lower right", ncols=len(_LOOKS), frameon=False)
     return figure
 
 
@@ -116,4 +118,3 @@ def _draw_frame(axes: Axes, plan: Plan, title: str, longest_s: float) -> None:
     axes.set_title(title, loc="left", fontsize=12)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(_LOOKS), frameon=False, borderaxespad=0.2)
