@@ -138,6 +138,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--data", metavar="SPEC", help="A corpus as in data.corpus; may be given several times."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The model that adapters belong to; what they say themselves if left out."),
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help='As data.prompt; as trained if left out, "" for plain text.')
     ] = None,
@@ -158,6 +162,7 @@ def evaluate(
         found = run_evaluate(
             checkpoint,
             data,
+            base=base,
             prompt=prompt,
             completion=completion,
             split=split,

@@ -190,6 +190,7 @@ class Config(_Section):
         _check_speeds(self.pipeline)
         _check_tiny(self.model)
         _check_types(self.model)
+        _check_adapters(self.model)
         _check_export(self.evaluation)
         check_prompt(self.data)
         return self
@@ -332,6 +333,32 @@ def _check_types(model: ModelSection) -> None:
             expected='model.dtype = "float32" beside it',
             got=model.dtype,
             remedy="set model.autocast to false: weights in bfloat16 are computed with in bfloat16",
+        )
+
+
+def _check_adapters(model: ModelSection) -> None:
+    """Settings of adapters that would have no effect: none are trained, or given ones bring their own."""
+    usual = ModelSection()
+    keys = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+    idle = [key for key in keys if getattr(model, key) != getattr(usual, key)]
+    if (model.adapter and idle) or (idle and not model.lora_rank):
+        raise ConfigError(
+            "SW-C105",
+            "a setting of new adapters has no effect",
+            where=f"model.{idle[0]}",
+            expected="left out: the adapters in model.adapter bring their own"
+            if model.adapter
+            else "model.lora_rank beside it, above 0",
+            got=str(getattr(model, idle[0])),
+            remedy=f"leave model.{idle[0]} out" if model.adapter else "set model.lora_rank, for example to 8",
+        )
+    if "all-linear" in model.lora_targets and len(model.lora_targets) > 1:
+        raise ConfigError(
+            "SW-C105",
+            "all linear modules and some of them cannot both be meant",
+            where="model.lora_targets",
+            expected='["all-linear"] alone, or names of modules',
+            got=str(model.lora_targets),
         )
 
 

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from commands import TINY, overrides, shieldwall
+from commands import TINY, overrides, shieldwall, start
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -126,18 +128,52 @@ def test_a_stopped_run_goes_on_to_the_same_adapters(tmp_path: Path, extra: list[
     assert resumed.eval_perplexity == whole.eval_perplexity
 
 
-@pytest.mark.parametrize("what", ["base", "adapter"])
-def test_a_run_does_not_go_on_over_other_weights(adapted: Path, tmp_path: Path, what: str) -> None:
-    """No checkpoint holds the base under the adapters; who changes it while the run is stopped is told so."""
+def change_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def add_one(path: Path) -> None:
+    save_file({name: tensor + 1 for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("weights.adapter", "SW-R106"),
+        ("configuration.adapter", "SW-R106"),
+        ("configuration.model", "SW-R106"),
+        ("the base", "SW-M133"),
+    ],
+)
+def test_a_run_does_not_go_on_over_another_model(adapted: Path, tmp_path: Path, what: str, code: str) -> None:
+    """No checkpoint holds the base, nor what scales the adapters; who changes it meanwhile is told so."""
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     shutil.copytree(adapted / "initial", base)
     shutil.copytree(adapted / "adapter", adapter)
     settings = Config.load(None, [*TINY, f"model.name={base}", f"model.adapter={adapter}", "pipeline.stages=3"])
     with pytest.raises(Interrupted):
         train(settings, folder=tmp_path / "run", hooks_of={"initiator": [StopAfter(1)]})
-    weights = base / "model.safetensors" if what == "base" else adapter / "adapter_model.safetensors"
-    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
-    with pytest.raises(InputError, match=rf"SW-R106[\s\S]*weights\.{what}|SW-M133"):
+    if what == "weights.adapter":
+        add_one(adapter / "adapter_model.safetensors")
+    elif what == "configuration.adapter":
+        change_json(adapter / "adapter_config.json", lora_alpha=160)
+    elif what == "configuration.model":
+        change_json(base / "config.json", layer_norm_epsilon=0.1)
+    else:
+        add_one(base / "model.safetensors")
+    with pytest.raises(InputError, match=code) as caught:
+        train(None, folder=tmp_path / "run", resume=True)
+    assert code == "SW-M133" or what in str(caught.value)
+
+
+def test_a_changed_base_of_new_adapters_is_noticed(adapted: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(adapted / "initial", base)
+    settings = Config.load(None, [*TINY, *LORA, f"model.name={base}"])
+    with pytest.raises(Interrupted):
+        train(settings, folder=tmp_path / "run", hooks_of={"initiator": [StopAfter(1)]})
+    add_one(base / "model.safetensors")
+    with pytest.raises(InputError, match=r"SW-R106[\s\S]*weights\.base"):
         train(None, folder=tmp_path / "run", resume=True)
 
 
@@ -162,18 +198,68 @@ def test_the_best_adapters_are_exported(tmp_path: Path) -> None:
     assert found == pytest.approx(summary.eval_perplexity, rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def stored_in_bfloat16(adapted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose weights and configuration say bfloat16, as most of the hub's do."""
+    folder = tmp_path_factory.mktemp("models") / "base"
+    model = AutoModelForCausalLM.from_pretrained(adapted / "model").to(torch.bfloat16)
+    shutil.copytree(adapted / "initial", folder)
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("precision", ["model.dtype=float32", "model.dtype=bfloat16", "model.autocast=true"])
 @pytest.mark.parametrize("rank", [0, 4])
-def test_eval_repeats_the_perplexity_in_the_arithmetic_of_the_run(tmp_path: Path, precision: str, rank: int) -> None:
+def test_eval_repeats_the_perplexity_in_the_arithmetic_of_the_run(
+    stored_in_bfloat16: Path, tmp_path: Path, precision: str, rank: int
+) -> None:
     """From the model, the adapters on their base, and a checkpoint of either; by transformers and peft alone."""
     folder = tmp_path / "run"
-    settings = [*TINY, f"model.lora_rank={rank}", precision, "pipeline.stages=3", "optimizer.learning_rate=0.01"]
-    summary = train(Config.load(None, settings), folder=folder).summary
+    settings = [*TINY, f"model.lora_rank={rank}", precision, f"model.name={stored_in_bfloat16}", "pipeline.stages=3"]
+    summary = train(Config.load(None, [*settings, "optimizer.learning_rate=0.01"]), folder=folder).summary
     places = [folder / "checkpoints" / "step-6", folder / "model", *([folder / "adapter"] if rank else [])]
     for place in places:
-        merged_in_bfloat16 = rank and place.name == "model" and "dtype=bfloat16" in precision
+        merging_rounds = rank and place.name == "model" and "float32" not in precision
         found = shieldwall("eval", place, "--json").json()
-        assert found["perplexity"] == pytest.approx(summary.eval_perplexity, rel=1e-2 if merged_in_bfloat16 else 1e-4)
+        assert found["perplexity"] == pytest.approx(summary.eval_perplexity, rel=1e-2 if merging_rounds else 1e-6)
+
+
+def test_adapters_of_a_moved_run_are_evaluated_on_a_given_base(adapted: Path, tmp_path: Path) -> None:
+    moved, base = tmp_path / "moved", tmp_path / "base"
+    shutil.copytree(adapted / "adapter", moved)
+    shutil.copytree(adapted / "initial", base)
+    for named in (None, "", ".", "somebody/no-such-model", str(tmp_path / "gone")):
+        change_json(moved / "adapter_config.json", base_model_name_or_path=named)
+        result = shieldwall("eval", moved)
+        assert result.code == 2
+        assert "SW-M135" in result.err
+        assert "--base MODEL" in result.err
+    found = shieldwall("eval", moved, "--base", base, "--json").json()["perplexity"]
+    assert found == pytest.approx(Summary.read(adapted / "summary.json").eval_perplexity, rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["train", "eval", "an adapter's base"])
+def test_code_that_lies_beside_a_model_is_never_run(adapted: Path, tmp_path: Path, how: str) -> None:
+    """Not even offered: a `y` that waits on standard input changes nothing."""
+    evil, ran = tmp_path / "evil", tmp_path / "ran"
+    evil.mkdir()
+    (evil / "code.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    names = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
+    (evil / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": names}))
+    if how == "train":
+        command: list[str | Path] = ["train", "--run", tmp_path / "run", "--set", f"model.name={evil}"]
+    elif how == "eval":
+        command = ["eval", evil]
+    else:
+        shutil.copytree(adapted / "adapter", tmp_path / "adapter")
+        change_json(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path=str(evil))
+        command = ["eval", tmp_path / "adapter"]
+    process = start(*command, stdin=subprocess.PIPE)
+    out, err = process.communicate("y\n" * 9, timeout=120)
+    assert process.returncode == 2
+    assert "Python code of its own, which is never run" in err
+    assert "[y/N]" not in out + err
+    assert not ran.exists()
 
 
 def refused(tmp_path: Path, *settings: str) -> str:
@@ -224,45 +310,106 @@ def test_adapters_that_name_another_model_are_refused_and_a_moved_one_is_not(ada
     [
         ("no folder", "SW-M132", "no readable adapter_config.json"),
         ("garbled", "SW-M132", "is not what peft writes"),
-        ("another kind", "SW-M132", "adapters of the kind IA3"),
+        ("a list", "SW-M132", "no JSON object"),
         ("pickled", "SW-M132", "pickled weights are never loaded"),
         ("cut short", "SW-K102", "adapter_model.safetensors"),
         ("a tensor missing", "SW-M134", "no such tensor"),
-        ("trained biases", "SW-M131", "plain LoRA"),
-        ("another rank", "SW-C105", "another rank"),
+        ("NaN", "SW-M132", "finite floating-point numbers"),
+        ("integers", "SW-M132", "torch.int8"),
     ],
 )
 def test_damaged_adapters_are_refused(adapted: Path, tmp_path: Path, damage: str, code: str, words: str) -> None:
     folder = tmp_path / "adapter"
-    settings = [f"model.adapter={folder}"]
     if damage != "no folder":
         shutil.copytree(adapted / "adapter", folder)
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
-    if damage == "garbled":
-        config.write_text("{")
-    elif damage == "another kind":
-        config.write_text(json.dumps({**json.loads(config.read_text()), "peft_type": "IA3"}))
+    if damage in ("garbled", "a list"):
+        config.write_text("{" if damage == "garbled" else "[]")
     elif damage == "pickled":
         weights.rename(folder / "adapter_model.bin")
     elif damage == "cut short":
         weights.write_bytes(weights.read_bytes()[:200])
-    elif damage == "a tensor missing":
+    elif damage in ("a tensor missing", "NaN", "integers"):
         tensors = load_file(weights)
-        del tensors[sorted(tensors)[0]]
+        first = tensors.pop(min(tensors))
+        if damage != "a tensor missing":
+            other = first * float("nan") if damage == "NaN" else first.to(torch.int8)
+            tensors[min(load_file(weights))] = other
         save_file(tensors, weights)
-    elif damage == "trained biases":
-        config.write_text(json.dumps({**json.loads(config.read_text()), "bias": "all"}))
-    elif damage == "another rank":
-        settings.append("model.lora_rank=9")
-    said = refused(tmp_path, *settings)
+    said = refused(tmp_path, f"model.adapter={folder}")
     assert code in said
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("peft_type", "IA3", "SW-M132"),
+        ("r", "4", "SW-M132"),
+        ("r", 0, "SW-M132"),
+        ("r", None, "SW-M132"),
+        ("lora_alpha", "x", "SW-M132"),
+        ("lora_dropout", 2.0, "SW-M132"),
+        ("target_modules", 7, "SW-M132"),
+        ("target_modules", "(", "SW-M130"),
+        ("rank_pattern", [1], "SW-M132"),
+        ("bias", "all", "SW-M132"),
+        ("init_lora_weights", "pissa", "SW-M132"),
+        ("use_dora", True, "SW-M131"),
+        ("alora_invocation_tokens", [1, 2], "SW-M131"),
+        ("velora_config", {"rank": 1}, "SW-M131"),
+        ("use_qalora", True, "SW-M131"),
+        ("modules_to_save", ["wte"], "SW-M131"),
+        ("target_parameters", ["c_attn.weight"], "SW-M131"),
+        ("an_option_of_tomorrow", 1, "SW-M131"),
+    ],
+)
+def test_what_is_not_plain_lora_is_refused(adapted: Path, tmp_path: Path, field: str, value: object, code: str) -> None:
+    """By the name of the field, before anything is trained: passed over, it would change what the adapters mean."""
+    shutil.copytree(adapted / "adapter", tmp_path / "adapter")
+    change_json(tmp_path / "adapter" / "adapter_config.json", **{field: value})
+    said = refused(tmp_path, f"model.adapter={tmp_path / 'adapter'}")
+    assert code in said
+    assert field in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (['model.lora_targets=["c_attn"]'], "lora_targets"),
+        (["model.lora_dropout=0.5"], "lora_dropout"),
+        (["model.lora_alpha=32.0"], "lora_alpha"),
+        (["model.lora_rank=9", "model.adapter=ADAPTER"], "lora_rank"),
+        (["model.lora_alpha=99.0", "model.adapter=ADAPTER"], "lora_alpha"),
+        (["model.lora_rank=2", 'model.lora_targets=["all-linear", "c_attn"]'], "lora_targets"),
+    ],
+)
+def test_settings_without_effect_are_refused(adapted: Path, tmp_path: Path, settings: list[str], key: str) -> None:
+    said = refused(tmp_path, *(setting.replace("ADAPTER", str(adapted / "adapter")) for setting in settings))
+    assert "SW-C105" in said
+    assert f"model.{key}" in said
+
+
+def test_an_adapters_folder_is_no_model(adapted: Path, tmp_path: Path) -> None:
+    for folder in (adapted / "adapter", adapted / "checkpoints" / "step-6"):
+        said = refused(tmp_path, f"model.name={folder}")
+        assert "SW-M105" in said
+        assert "model.adapter to this folder" in said
+
+
+def test_an_identical_base_with_more_files_beside_it_is_the_same_base(adapted: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(adapted / "initial", base)
+    save_file({"other": torch.zeros(1)}, base / "consolidated.safetensors")
+    settings = [*TINY, f"model.name={base}", f"model.adapter={adapted / 'adapter'}", "run.steps=1"]
+    train(Config.load(None, settings), folder=tmp_path / "run")
+
+
 def test_targets_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    said = refused(tmp_path, "model.lora_rank=2", 'model.lora_targets=["q_proj"]')
-    assert "SW-M130" in said
-    assert "q_proj" in said
+    for targets in ('["q_proj"]', '["c_attn", "q_proj"]'):
+        said = refused(tmp_path, "model.lora_rank=2", f"model.lora_targets={targets}")
+        assert "SW-M130" in said
+        assert "q_proj" in said
 
 
 def test_targets_outside_the_layers_are_refused(tmp_path: Path) -> None:
@@ -286,6 +433,7 @@ def test_a_device_without_bfloat16_is_said_so(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
     for section in (ModelSection(dtype="bfloat16"), ModelSection(autocast=True)):
         with pytest.raises(ConfigError, match=r"SW-C109[\s\S]*Tesla T4 has: float32[\s\S]*bfloat16"):
             _refuse_types(section, torch.device("cuda"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,29 @@ def weights_root(folder: Path) -> str:
     Raises:
         CheckpointError: SW-K101, no safetensors there; SW-K102, a file is damaged.
     """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            "SW-K101",
+            "no weights found",
+            where=str(folder),
+            expected="at least one .safetensors file",
+            got="none",
+            remedy="give the folder of a saved model, such as runs/NAME/model",
+        )
+    return tensors_root({name: path for path in files for name in tensor_names(path)})
+
+
+def tensors_root(home: Mapping[str, Path]) -> str:
+    """The same hash over the named tensors, each in the file that it is named with.
+
+    Raises:
+        CheckpointError: SW-K102; a file is damaged.
+    """
     digest = hashlib.sha256()
-    for name, tensor in _sorted_tensors(folder):
+    for name in sorted(home):
+        with open_safetensors(home[name]) as handle:
+            tensor = handle.get_tensor(name)
         for text in (name, dtype_name(tensor.dtype), ",".join(str(size) for size in tensor.shape)):
             digest.update(_with_length(text))
         digest.update(tensor_bytes(tensor))
@@ -52,23 +73,6 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 def _with_length(text: str) -> bytes:
     raw = text.encode()
     return struct.pack(">I", len(raw)) + raw
-
-
-def _sorted_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(
-            "SW-K101",
-            "no weights found",
-            where=str(folder),
-            expected="at least one .safetensors file",
-            got="none",
-            remedy="give the folder of a saved model, such as runs/NAME/model",
-        )
-    home = {name: path for path in files for name in tensor_names(path)}
-    for name in sorted(home):
-        with open_safetensors(home[name]) as handle:
-            yield name, handle.get_tensor(name)
 
 
 def tensor_names(path: Path) -> list[str]:

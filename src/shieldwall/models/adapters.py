@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,13 @@ def make_lora(
     )
 
 
-def inject(skeleton: PreTrainedModel, lora: LoraConfig) -> None:
+def inject(skeleton: PreTrainedModel, lora: LoraConfig, origin: str) -> None:
     """Put adapters into `skeleton`, on the meta device, and freeze everything else.
+
+    Args:
+        skeleton: the whole model without adapters.
+        lora: peft's configuration of them.
+        origin: where that comes from, for messages.
 
     Raises:
         ModelError: SW-M130, no module has a target's name; SW-M131, something else than a layer's plain adapters would
@@ -84,15 +90,9 @@ def inject(skeleton: PreTrainedModel, lora: LoraConfig) -> None:
     try:
         with torch.device("meta"):
             inject_adapter_in_model(copy.deepcopy(lora), skeleton, adapter_name=_NAME)
-    except ValueError as error:
-        raise ModelError(
-            "SW-M130",
-            "the adapters have no place in the model",
-            where="model.lora_targets, or target_modules of the adapter",
-            expected="names of linear modules of the model, or how they end, such as q_proj",
-            got=str(error).strip().splitlines()[0],
-            remedy="leave model.lora_targets empty to take what is usual for the model",
-        ) from error
+    except (ValueError, re.error) as error:
+        raise _no_place(origin, str(error).strip().splitlines()[0]) from error
+    _require_each_target(skeleton, lora, origin)
     layers = f"{find_family(skeleton.config.model_type, 'the model').layers}."
     foreign = [
         name
@@ -103,11 +103,34 @@ def inject(skeleton: PreTrainedModel, lora: LoraConfig) -> None:
         raise ModelError(
             "SW-M131",
             "these adapters cannot be trained through the pipeline",
-            where="the adapter's configuration",
+            where=origin,
             expected="plain LoRA on linear modules of the layers: no trained biases, embeddings or head, no DoRA",
             got=f"{len(foreign)} other trained tensors, such as {foreign[0]}",
-            remedy="set model.lora_targets to modules inside the layers",
+            remedy="target modules inside the layers",
         )
+
+
+def _require_each_target(injected: PreTrainedModel, lora: LoraConfig, origin: str) -> None:
+    """A target that matches nothing is a slip: adapters that were asked for would be missing."""
+    if not isinstance(lora.target_modules, list | set):
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = [name for name, module in injected.named_modules() if isinstance(module, BaseTunerLayer)]
+    for target in sorted(lora.target_modules):
+        if not any(name == target or name.endswith(f".{target}") for name in adapted):
+            raise _no_place(origin, f'no linear module of that name for the target "{target}"')
+
+
+def _no_place(origin: str, got: str) -> ModelError:
+    return ModelError(
+        "SW-M130",
+        "the adapters have no place in the model",
+        where=origin,
+        expected="names of linear modules of the model, or how they end, such as q_proj",
+        got=got,
+        remedy="leave model.lora_targets empty to take what is usual; adapters that were given belong to another model",
+    )
 
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

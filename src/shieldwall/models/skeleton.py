@@ -25,7 +25,10 @@ def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                settings.config, attn_implementation=settings.attention, dtype=settings.dtype
+                settings.config,
+                attn_implementation=settings.attention,
+                dtype=settings.dtype,
+                trust_remote_code=False,
             )
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError) as error:
         raise ModelError(
@@ -37,7 +40,7 @@ def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
             remedy="give the folder that save_pretrained wrote",
         ) from error
     if settings.adapter is not None:
-        inject(model, settings.adapter)
+        inject(model, settings.adapter, settings.adapter_origin)
     return model
 
 

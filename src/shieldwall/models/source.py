@@ -17,6 +17,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from shieldwall.core.errors import ModelError
 from shieldwall.models.families import Family, find_family
+from shieldwall.models.lora_file import CONFIG_FILE as ADAPTER_CONFIG_FILE
 
 UNLIMITED_POSITIONS = 1_048_576
 """The longest block of a model that names none; no block can be configured longer."""
@@ -51,6 +52,14 @@ def tiny_family(name: str) -> str | None:
     return name.removeprefix(TINY) if name.startswith(TINY) else None
 
 
+def is_folder(name: str) -> bool:
+    """Whether `name` is that of a folder; false for what cannot be a path at all."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def find_folder(name: str) -> Path:
     """The local folder of a model: `name` itself if it is one, else a snapshot from the hub.
 
@@ -59,9 +68,8 @@ def find_folder(name: str) -> Path:
     Raises:
         ModelError: SW-M103; there is neither such a folder nor such a model on the hub, or the hub is out of reach.
     """
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
+    if is_folder(name):
+        return Path(name)
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=_WANTED_FROM_HUB))
     except (HFValidationError, RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -81,17 +89,33 @@ def open_source(folder: Path) -> ModelSource:
     Raises:
         ModelError: SW-M105, no readable config.json; SW-M101, unknown family; SW-M102, a setting that cannot be cut.
     """
+    if (folder / ADAPTER_CONFIG_FILE).exists() and not (folder / "config.json").exists():
+        raise ModelError(
+            "SW-M105",
+            "the folder holds adapters, not a model",
+            where=str(folder),
+            expected="config.json and weights",
+            got=f"{ADAPTER_CONFIG_FILE}",
+            remedy="set model.name to the model that they belong to, and model.adapter to this folder",
+        )
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(
             "SW-M105",
             "the model's configuration cannot be read",
             where=str(folder / "config.json"),
             expected="the config.json of a causal language model that transformers knows",
-            got=str(error).strip().splitlines()[0],
+            got=_without_advice(str(error)),
             remedy="give the folder that save_pretrained wrote",
         ) from error
     family = find_family(config.model_type, str(folder / "config.json"))
     family.check(config)
     return ModelSource(folder, config, family)
+
+
+def _without_advice(said: str) -> str:
+    """The first line of what transformers says, but for its advice to run the folder's code."""
+    if "trust_remote_code" in said:
+        return "a model that needs Python code of its own, which is never run"
+    return said.strip().splitlines()[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.errors import CheckpointError, ModelError
-from shieldwall.core.roots import open_safetensors, tensor_names
+from shieldwall.core.roots import open_safetensors, tensor_names, tensors_root
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -51,6 +51,14 @@ class WeightFiles:
         """
         for path in sorted(set(self._home.values())):
             tensor_names(path)
+
+    def root(self) -> str:
+        """Hash over all tensors, as `weights_root` of a folder that holds nothing else.
+
+        Raises:
+            CheckpointError: SW-K102.
+        """
+        return tensors_root(self._home)
 
     def _read_one(self, name: str, shape: tuple[int, ...]) -> Tensor:
         stored = self._stored_name(name)

@@ -199,7 +199,7 @@ class Coordinator:
             got="NaN or infinity, first seen there",
             state="what was being computed changed no weight; the last checkpoint, if there is one, stands",
             remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
-            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N",
+            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N, or model.adapter= under LoRA",
         )
 
     def _explain_norm(self, plan: Plan, step: int, norms: Mapping[str, Tensor]) -> NonFinite:

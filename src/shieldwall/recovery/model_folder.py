@@ -99,7 +99,7 @@ def _require_finite(stage: int, state: StageState) -> None:
             got=f"NaN or infinity in {len(broken)} of {len(state.parameters)} tensors",
             state="these weights were not saved; the last checkpoint stands",
             remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
-            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N",
+            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N, or model.adapter= under LoRA",
         )
 
 

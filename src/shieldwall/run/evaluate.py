@@ -43,6 +43,7 @@ def evaluate(
     checkpoint: Path,
     data: str | Sequence[str] | None = None,
     *,
+    base: str | None = None,
     prompt: str | None = None,
     completion: str | None = None,
     split: Split = "eval",
@@ -57,6 +58,7 @@ def evaluate(
     Args:
         checkpoint: a model folder, an adapter's folder, a checkpoint, or a run's folder (its `model/` is taken).
         data: a corpus as in `data.corpus`, or several; what the model was trained on if not given.
+        base: the model that adapters belong to; what they say themselves if not given.
         prompt: field or template as in `data.prompt`, "" for plain text; as the model was trained if not given, but
             plain text where `data` names a corpus without fields.
         completion: likewise.
@@ -71,8 +73,9 @@ def evaluate(
         CheckpointError: SW-K107, no model there; SW-K102, a file is damaged.
         CorpusError, ModelError, ConfigError: what was given cannot be used.
     """
-    saved = SavedModel.find(checkpoint)
-    autocast, recipe = saved.recipe().autocast, saved.recipe().data
+    saved = SavedModel.find(checkpoint, base or "")
+    kept = saved.recipe()
+    recipe = kept.data
     usual = recipe.eval_blocks if split == "eval" else 0
     prompts = (recipe.prompt, recipe.completion) if _has_fields(data) else ("", "")
     recipe = recipe.model_copy(
@@ -86,8 +89,8 @@ def evaluate(
     )
     check_prompt(recipe)
     rows = _choose_rows(saved, recipe, split)
-    model = saved.load(choose_device(device))
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
+    model = saved.load(choose_device(device), kept.dtype)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=kept.autocast):
         loss = _mean_loss(model, rows, batch, on_batch or _say_nothing)
     return Evaluation(
         perplexity=perplexity_of(loss, str(saved.folder)),

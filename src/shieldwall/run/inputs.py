@@ -15,21 +15,25 @@ from pathlib import Path
 from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import RunFolderError
 from shieldwall.core.files import write_whole
-from shieldwall.core.roots import tensor_bytes, weights_root
+from shieldwall.core.roots import tensor_bytes
 from shieldwall.data import Blocks, Rows
 
+_START_AGAIN = (
+    "start a new run from the last checkpoint: --set model.name=RUN/checkpoints/step-N, or model.adapter= under LoRA"
+)
 
-def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass, weights: Mapping[str, Path]) -> None:
+
+def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass, roots: Mapping[str, str]) -> None:
     """Write the inputs of a new run to `path`, or hold those of a resumed one against what stands there.
 
     Args:
         path: of the file.
         blocks: rows of tokens.
         arithmetic: class of this machine.
-        weights: folders with safetensors that are read at each start, by what they are.
+        roots: hashes of what else is read at each start and decides bits, by what it is.
 
     Raises:
-        RunFolderError: SW-R106; text, tokenizer, kept weights or arithmetic class are not those that the run was
+        RunFolderError: SW-R106; text, tokenizer, model, kept weights or arithmetic class are not those that the run was
             started with.
         StorageError: SW-S101.
     """
@@ -37,7 +41,7 @@ def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass, weights
         "training_blocks": _root(blocks.train),
         "evaluation_blocks": _root(blocks.eval),
         **({f"examples.{name}": str(count) for name, count in asdict(blocks.tally).items()} if blocks.tally else {}),
-        **{f"weights.{name}": weights_root(folder) for name, folder in weights.items()},
+        **roots,
         **{f"arithmetic.{name}": str(value) for name, value in asdict(arithmetic).items()},
     }
     if not path.exists():
@@ -54,10 +58,9 @@ def hold_inputs(path: Path, blocks: Blocks, arithmetic: ArithmeticClass, weights
             "SW-R106",
             "the run cannot go on with the bits that it was started with",
             where=str(path),
-            expected="the same text, tokenizer, base of the adapters and arithmetic class",
+            expected="the same text, tokenizer, model, base of the adapters and arithmetic class",
             got="\n".join(changed),
-            remedy="put text and versions back; or start a new run from the last checkpoint:"
-            " --set model.name=RUN/checkpoints/step-N",
+            remedy=f"put them back; or {_START_AGAIN}",
         )
 
 
@@ -80,5 +83,5 @@ def _read(path: Path) -> dict[str, str]:
             where=str(path),
             expected="what the run wrote",
             got=str(error),
-            remedy="start a new run from the last checkpoint: --set model.name=RUN/checkpoints/step-N",
+            remedy=_START_AGAIN,
         ) from error

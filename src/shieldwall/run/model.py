@@ -1,23 +1,21 @@
-"""From a configuration and a model's source to how its stages are built: attention, types, adapters."""
+"""How stages are built, from a configuration and a model's source: attention, types, adapters."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from shieldwall.config import Config, ModelSection
 from shieldwall.core.errors import ConfigError, ModelError
-from shieldwall.core.roots import weights_root
 from shieldwall.models.adapter_folder import AdapterFolder
-from shieldwall.models.adapters import is_adapter, make_lora
+from shieldwall.models.adapters import make_lora
+from shieldwall.models.lora_file import CONFIG_FILE
 from shieldwall.models.settings import ModelSettings
-from shieldwall.models.skeleton import build_skeleton, parameter_shapes
-from shieldwall.models.source import ModelSource, tiny_family
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
+from shieldwall.models.skeleton import build_skeleton
+from shieldwall.models.source import ModelSource
+from shieldwall.run.adapter_base import base_name
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -26,8 +24,8 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
     """How every stage builds its part of the configured model.
 
     Raises:
-        ModelError: SW-M107, no such attention implementation; SW-M130 to SW-M134, the adapters cannot be used.
-        ConfigError: SW-C109, the device lacks the type; SW-C105, the adapters have another rank than is asked for.
+        ModelError: SW-M107, no such attention implementation; SW-M130 to SW-M132, the adapters cannot be used.
+        ConfigError: SW-C109; the device lacks the type.
     """
     model = config.model
     _refuse_types(model, device)
@@ -37,41 +35,21 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
         dtype=DTYPES[model.dtype],
         autocast=model.autocast,
     )
-    lora = _choose_adapter(model, source, settings)
-    if lora is None:
+    if model.adapter:
+        lora = AdapterFolder(Path(model.adapter)).lora
+        lora.base_model_name_or_path = base_name(model, source)
+        return replace(settings, adapter=lora, adapter_origin=f"{model.adapter}/{CONFIG_FILE}, target_modules")
+    if not model.lora_rank:
         return settings
-    return ModelSettings(
-        config=settings.config,
-        attention=settings.attention,
-        dtype=settings.dtype,
-        autocast=settings.autocast,
-        adapter=lora,
+    lora = make_lora(
+        build_skeleton(settings),
+        rank=model.lora_rank,
+        alpha=model.lora_alpha,
+        dropout=model.lora_dropout,
+        targets=model.lora_targets,
+        base=base_name(model, source),
     )
-
-
-def check_adapter(model: ModelSection, source: ModelSource, settings: ModelSettings) -> None:
-    """Refuse given adapters that were trained on another model.
-
-    A `tiny:` model that is not made yet has no weights to compare; its shapes are compared.
-
-    Raises:
-        ModelError: SW-M133, they name another base; SW-M134, their tensors do not fit.
-    """
-    if not model.adapter:
-        return
-    folder = AdapterFolder(Path(model.adapter))
-    shapes = parameter_shapes(build_skeleton(settings))
-    folder.check({name: shape for name, shape in shapes.items() if is_adapter(name)})
-    unmade = not source.folder.is_dir()
-    if folder.base and not unmade and not _same_base(folder.base, model, source):
-        raise ModelError(
-            "SW-M133",
-            "the adapters name another model",
-            where=str(folder.folder / "adapter_config.json") + ", base_model_name_or_path",
-            expected=f"{_base_name(model, source)}, or a folder with the same weights",
-            got=folder.base,
-            remedy="give the model that they were trained on; if it only moved, correct that line",
-        )
+    return replace(settings, adapter=lora)
 
 
 def _choose_attention(model: ModelSection, source: ModelSource) -> str:
@@ -92,7 +70,7 @@ def _choose_attention(model: ModelSection, source: ModelSource) -> str:
 
 def _refuse_types(model: ModelSection, device: torch.device) -> None:
     wants_bfloat16 = model.dtype == "bfloat16" or model.autocast
-    if wants_bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if wants_bfloat16 and device.type == "cuda" and not _has_bfloat16(device):
         raise ConfigError(
             "SW-C109",
             "the device does not compute in that type",
@@ -103,42 +81,7 @@ def _refuse_types(model: ModelSection, device: torch.device) -> None:
         )
 
 
-def _choose_adapter(model: ModelSection, source: ModelSource, settings: ModelSettings) -> LoraConfig | None:
-    if model.adapter:
-        lora = AdapterFolder(Path(model.adapter)).lora
-        if model.lora_rank not in (0, lora.r):
-            raise ConfigError(
-                "SW-C105",
-                "the adapters have another rank than is asked for",
-                where="model.lora_rank",
-                expected=f"{lora.r}, as {model.adapter} says, or 0",
-                got=str(model.lora_rank),
-                remedy="leave model.lora_rank out: the adapters bring their own",
-            )
-        lora.base_model_name_or_path = _base_name(model, source)
-        return lora
-    if not model.lora_rank:
-        return None
-    return make_lora(
-        build_skeleton(settings),
-        rank=model.lora_rank,
-        alpha=model.lora_alpha,
-        dropout=model.lora_dropout,
-        targets=model.lora_targets,
-        base=_base_name(model, source),
-    )
-
-
-def _base_name(model: ModelSection, source: ModelSource) -> str:
-    """What adapters call their base: the hub's name, or the folder."""
-    local = tiny_family(model.name) is not None or Path(model.name).is_dir()
-    return str(source.folder.resolve()) if local else model.name
-
-
-def _same_base(recorded: str, model: ModelSection, source: ModelSource) -> bool:
-    name = _base_name(model, source)
-    if recorded == name:
-        return True
-    if Path(recorded).is_dir():
-        return weights_root(Path(recorded)) == weights_root(source.folder)
-    return Path(recorded).name == Path(name).name and tiny_family(model.name) is None
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether this very device has it, not whichever is current."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -20,9 +20,10 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.span import StageSpan, check_cut, spans_of
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.run.adapter_base import check_adapter
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
 from shieldwall.run.memory import refuse_too_large, stage_bytes
-from shieldwall.run.model import DTYPES, check_adapter, model_settings
+from shieldwall.run.model import DTYPES, model_settings
 from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate, waiting_share
 
 _THIS_MACHINE = "this machine"

@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from shieldwall.config import DataSection, ModelSection
-from shieldwall.core.errors import CheckpointError
-from shieldwall.models.adapter_folder import CONFIG_FILE as ADAPTER_CONFIG
+from shieldwall.core.errors import CheckpointError, ModelError
 from shieldwall.models.adapter_folder import AdapterFolder
-from shieldwall.models.adapters import is_adapter
+from shieldwall.models.lora_file import CONFIG_FILE as ADAPTER_CONFIG
 from shieldwall.models.quiet import without_progress_bars
 from shieldwall.models.settings import ModelSettings
-from shieldwall.models.skeleton import build_skeleton, parameter_shapes
-from shieldwall.models.source import ModelSource, find_folder, open_source
+from shieldwall.models.source import ModelSource, find_folder, is_folder, open_source
 from shieldwall.models.weights import WeightFiles
+from shieldwall.run.adapter_base import check_shapes
 from shieldwall.run.folder import RunFolder
+from shieldwall.run.model import DTYPES
 
 RECIPE_FILE = "shieldwall.json"
 """Beside a saved model: the text that it was trained on, how that was cut, and the types that it was computed in."""
@@ -35,13 +37,15 @@ class Recipe:
     """What `eval` needs to repeat what a run found."""
 
     data: DataSection
+    dtype: str = ""
+    """Type of the run's weights; empty where no run saved the model."""
     autocast: bool = False
     """Whether the run computed under autocast."""
 
 
 def write_recipe(folder: Path, data: DataSection, model: ModelSection) -> None:
     """Keep with a model how its text was cut and how it was computed."""
-    recipe = {"data": data.model_dump(), "autocast": model.autocast}
+    recipe = {"data": data.model_dump(), "dtype": model.dtype, "autocast": model.autocast}
     (folder / RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n")
 
 
@@ -54,12 +58,17 @@ class SavedModel:
     adapter: AdapterFolder | None
 
     @classmethod
-    def find(cls, checkpoint: Path) -> SavedModel:
+    def find(cls, checkpoint: Path, base: str = "") -> SavedModel:
         """What lies in a model folder, a checkpoint, an adapter's folder, or the folder of a finished run.
+
+        Args:
+            checkpoint: that folder.
+            base: the model that adapters belong to: a folder, or a name on the hub. Empty: what they say themselves, if
+                that is at hand; nothing is downloaded because an adapter's file says so.
 
         Raises:
             CheckpointError: SW-K107; there is no model.
-            ModelError: the model's configuration, or the base of the adapters, cannot be used.
+            ModelError: SW-M135, the base of the adapters is not at hand; its configuration cannot be used.
         """
         run = RunFolder(checkpoint)
         folder = run.model if run.config.exists() and run.model.exists() else checkpoint
@@ -67,7 +76,7 @@ class SavedModel:
             return cls(folder, open_source(folder), None)
         if (folder / ADAPTER_CONFIG).exists():
             adapter = AdapterFolder(folder)
-            return cls(folder, open_source(find_folder(adapter.base)), adapter)
+            return cls(folder, open_source(find_folder(base) if base else _find_base(adapter)), adapter)
         raise CheckpointError(
             "SW-K107",
             "there is no model in this folder",
@@ -88,7 +97,8 @@ class SavedModel:
             return Recipe(DataSection(block_tokens=min(DataSection().block_tokens, self.base.positions)))
         try:
             stored = json.loads(path.read_text())
-            return Recipe(DataSection.model_validate(stored["data"]), bool(stored.get("autocast", False)))
+            data = DataSection.model_validate(stored["data"])
+            return Recipe(data, str(stored.get("dtype", "")), bool(stored.get("autocast", False)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 "SW-K102",
@@ -99,27 +109,45 @@ class SavedModel:
                 remedy="remove the file and give --data and --block-tokens",
             ) from error
 
-    def load(self, device: torch.device) -> PreTrainedModel:
-        """The model on `device`, by transformers and peft alone, in bfloat16 where it was saved so, else in float32.
+    def load(self, device: torch.device, dtype: str) -> PreTrainedModel:
+        """The model on `device`, by transformers and peft alone.
+
+        Args:
+            device: where it shall compute.
+            dtype: `float32` or `bfloat16`; empty: bfloat16 where it was saved so, else float32.
 
         Raises:
             CheckpointError: SW-K102, a file is damaged; SW-K104, a tensor is missing; SW-K107, it cannot be loaded.
             ModelError: SW-M134; the adapters do not fit their base.
         """
-        dtype = torch.bfloat16 if self.base.config.dtype == torch.bfloat16 else torch.float32
-        model = _load_whole(self.base.folder, dtype)
+        as_saved = torch.bfloat16 if self.base.config.dtype == torch.bfloat16 else torch.float32
+        model = _load_whole(self.base.folder, DTYPES[dtype] if dtype else as_saved)
         if self.adapter is not None:
-            self._check_adapter(self.adapter)
+            settings = ModelSettings(config=self.base.config, attention="eager", adapter=self.adapter.lora)
+            check_shapes(self.adapter, settings)
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, self.folder)
         loaded: PreTrainedModel = model.to(device).eval()
         return loaded
 
-    def _check_adapter(self, adapter: AdapterFolder) -> None:
-        settings = ModelSettings(config=self.base.config, attention="eager", adapter=adapter.lora)
-        shapes = parameter_shapes(build_skeleton(settings))
-        adapter.check({name: shape for name, shape in shapes.items() if is_adapter(name)})
+
+def _find_base(adapter: AdapterFolder) -> Path:
+    """The folder of the model that adapters name, if it is on this machine; the hub is not asked."""
+    named = adapter.base
+    if named and is_folder(named) and Path(named).is_absolute():
+        return Path(named)
+    try:
+        return Path(huggingface_hub.snapshot_download(named, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(
+            "SW-M135",
+            "the model that the adapters belong to is not at hand",
+            where=str(adapter.folder / ADAPTER_CONFIG) + ", base_model_name_or_path",
+            expected="the full path of a folder, or a model that was fetched from the hub before",
+            got=named or "nothing",
+            remedy="say which it is: --base MODEL (a folder, or a name on the hub)",
+        ) from error
 
 
 def _load_whole(folder: Path, dtype: torch.dtype) -> Any:
@@ -127,7 +155,12 @@ def _load_whole(folder: Path, dtype: torch.dtype) -> Any:
     try:
         with without_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(

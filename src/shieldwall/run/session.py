@@ -13,7 +13,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from shieldwall.config import Config
 from shieldwall.core.messages import StageState
 from shieldwall.dashboard.progress import ProgressView
-from shieldwall.models.adapter_folder import write_lora
+from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.hooks import Hook
@@ -125,7 +125,8 @@ class TrainingSession:
         self._write_text_assets(folder)
 
     def _write_adapter_assets(self, folder: Path) -> None:
-        write_lora(folder, self.run_plan.model)
+        if self.run_plan.model.adapter is not None:
+            write_lora(folder, self.run_plan.model.adapter)
         self._write_text_assets(folder)
 
     def _write_text_assets(self, folder: Path) -> None:

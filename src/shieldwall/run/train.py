@@ -18,7 +18,9 @@ from shieldwall.core.files import write_whole
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
+from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
+from shieldwall.models.weights import WeightFiles
 from shieldwall.pipeline.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.corpus import describe_rows, run_steps
@@ -106,7 +108,7 @@ def _train_locked(
         materials = gather_materials(config, folder.initial)
         run_plan = plan_run(config, materials.source)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
-        hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_weights(config, run_plan, materials))
+        hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
         steps = run_steps(config, len(materials.blocks.train))
         numbers = {"steps": steps, **run_plan.to_json()}
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
@@ -155,12 +157,15 @@ def _with_board(view: ProgressView, config: Config, folder: RunFolder) -> Progre
     return Views([BoardView(folder.board, earlier), view])
 
 
-def _kept_weights(config: Config, run_plan: RunPlan, materials: Materials) -> dict[str, Path]:
-    """Folders with weights that decide bits and that no checkpoint holds: the base of adapters, and their beginning."""
-    if run_plan.model.adapter is None:
-        return {}
-    beginning = {"adapter": Path(config.model.adapter)} if config.model.adapter else {}
-    return {"base": materials.source.folder, **beginning}
+def _kept_roots(config: Config, run_plan: RunPlan, materials: Materials) -> dict[str, str]:
+    """Hashes of what decides bits and is read at each start: configurations, and weights that no checkpoint holds."""
+    settings, source = run_plan.model, materials.source
+    roots = {f"configuration.{name}": root for name, root in settings.configuration_roots().items()}
+    if settings.adapter is not None:
+        roots["weights.base"] = WeightFiles(source.folder, "", source.family.stored_names).root()
+    if config.model.adapter:
+        roots["weights.adapter"] = AdapterFolder(Path(config.model.adapter)).root()
+    return roots
 
 
 def _run_to_end(session: TrainingSession) -> LoopResult:
