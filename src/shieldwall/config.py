@@ -32,7 +32,7 @@ class RunSection(_Section):
 
     seed: int = Field(0, ge=0, description="decides the first weights of tiny: models, the order of data, and dropout")
     steps: int = Field(60, ge=1, description="optimizer updates")
-    epochs: float = Field(0.0, ge=0.0, description="above 0: as many steps as go so often through the training rows")
+    epochs: float = Field(0.0, ge=0.0, description="above 0: instead of steps, so often through the training rows")
     name: str = Field("", pattern=r"^[^/]*$", description='folder under runs/; "" makes a unique one')
     threads: int = Field(2, ge=1, le=1024, description="threads inside one operation; part of the arithmetic class")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
@@ -43,16 +43,18 @@ class ModelSection(_Section):
     """Which model, and for tiny: models its size."""
 
     name: str = Field("tiny:gpt2", min_length=1, description="tiny:FAMILY, a local folder, or a name on the hub")
-    layers: int = Field(6, ge=1, le=1024, description="tiny: layers")
+    layers: int = Field(6, ge=1, le=1024, description="tiny: number of layers")
     width: int = Field(128, ge=2, le=65536, description="tiny: width of the hidden state")
     heads: int = Field(4, ge=1, description="tiny: attention heads; must divide the width")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights and of computing")
-    autocast: bool = Field(False, description="compute in bfloat16 where that is safe, on float32 weights")
+    autocast: bool = Field(False, description="compute in bfloat16 where that is safe; weights stay in float32")
     dropout: float | None = Field(
         None, ge=0.0, lt=1.0, description="sets every dropout probability; left out: as the model's configuration says"
     )
-    attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="attention implementation")
-    lora_rank: int = Field(0, ge=0, le=65536, description="train LoRA adapters of this rank and nothing else; 0: all")
+    attention: Literal["auto", "sdpa", "eager"] = Field(
+        "auto", description="attention implementation; auto: the first that the family has"
+    )
+    lora_rank: int = Field(0, ge=0, le=65536, description="above 0: train LoRA adapters of this rank and nothing else")
     lora_alpha: float = Field(16.0, gt=0.0, description="the adapters' output is scaled by lora_alpha / lora_rank")
     lora_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before each adapter")
     lora_targets: list[str] = Field(
@@ -83,7 +85,7 @@ class PipelineSection(_Section):
     """How the model is cut and in which order its parts work."""
 
     stages: int = Field(6, ge=1, le=1024, description="parts of the model; the first and the last are the initiator's")
-    workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each")
+    workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each stage")
     speeds: list[float] = Field(
         [], description="relative speed of each host for the cut, the initiator first; left empty: all the same"
     )
@@ -93,7 +95,7 @@ class PipelineSection(_Section):
         None,
         ge=1,
         le=2**32,
-        description="sequences in a step, instead of micro_batch_size",
+        description="sequences in a step, a multiple of micro_batches; instead of micro_batch_size",
     )
     schedule: str = Field("gpipe", description='"gpipe" or "1f1b"')
     gradient_checkpointing: bool = Field(
@@ -120,23 +122,27 @@ class OptimizerSection(_Section):
 
     kind: Literal["adamw", "sgd"] = Field("adamw", description="torch's AdamW or SGD")
     variant: Literal["fused", "loop"] = Field("fused", description="torch's kernels; part of the arithmetic class")
-    learning_rate: float = Field(1.5e-3, gt=0.0, description="at the end of the warm-up")
-    warmup_steps: int = Field(10, ge=0, description="steps of linear growth")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="what follows the warm-up")
+    learning_rate: float = Field(1.5e-3, gt=0.0, description="rate at the end of the warm-up")
+    warmup_steps: int = Field(10, ge=0, description="steps in which the learning rate grows to that")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="how the learning rate goes on after the warm-up"
+    )
     clip_norm: float = Field(1.0, ge=0.0, description="largest global norm of the gradients; 0 switches clipping off")
-    weight_decay: float = Field(0.01, ge=0.0, description="on every parameter")
+    weight_decay: float = Field(0.01, ge=0.0, description="weight decay, on every parameter")
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="adamw: decay of the first moment")
     beta2: float = Field(0.999, ge=0.0, lt=1.0, description="adamw: decay of the second moment")
-    eps: float = Field(1e-8, gt=0.0, description="adamw: term in the denominator")
+    eps: float = Field(1e-8, gt=0.0, description="adamw: added to the denominator")
     momentum: float = Field(0.0, ge=0.0, lt=1.0, description="sgd: momentum")
 
 
 class EvaluationSection(_Section):
     """When the model is tried on text that it does not train on."""
 
-    every_steps: int = Field(20, ge=0, description="0: only at the end")
+    every_steps: int = Field(20, ge=0, description="steps between evaluations; 0: only at the end")
     patience: int = Field(0, ge=0, description="stop after so many evaluations without a better one; 0: never")
-    export: Literal["last", "best"] = Field("last", description="which weights end up in model/")
+    export: Literal["last", "best"] = Field(
+        "last", description="weights that end up in model/: the last, or those of the best evaluation"
+    )
 
 
 class VerifySection(_Section):
@@ -161,7 +167,7 @@ class TransportSection(_Section):
 class CheckpointSection(_Section):
     """When the state is saved."""
 
-    every_steps: int = Field(20, ge=0, description="0: only when stopped by a signal")
+    every_steps: int = Field(20, ge=0, description="steps between checkpoints; 0: only when stopped by a signal")
     keep: int = Field(2, ge=1, description="newest checkpoints that are kept; the best one is kept besides")
 
 

@@ -27,16 +27,24 @@ Split = Literal["eval", "train", "all"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What `eval` found. `loss` is the mean over all predicted tokens in nats, `perplexity` its exponential."""
+    """What `eval` found."""
 
     perplexity: float
+    """e to the loss."""
     loss: float
+    """Mean over all predicted tokens, in nats."""
     blocks: int
+    """Rows that were evaluated."""
     block_tokens: int
+    """Tokens in a row."""
     tokens: int
+    """Tokens of all rows, padding left out."""
     split: str
+    """The part of the text."""
     data: str
+    """The corpus; where there are several, all of them with commas."""
     model: str
+    """The folder that was loaded."""
 
 
 def evaluate(

@@ -35,11 +35,13 @@ class RunPlan:
 
     plan: Plan
     spans: tuple[StageSpan, ...]
+    """The layers of each stage."""
     costs: StageCosts
     memory_bytes: dict[str, int]
     """Peak need of each host."""
     model: ModelSettings
     device: torch.device
+    """Where the stages compute."""
     arithmetic: ArithmeticClass
 
     @property

@@ -13,7 +13,10 @@ from shieldwall.core.files import write_whole
 
 
 class Summary(BaseModel):
-    """The result of a run. `attacks_fired` and `false_accusations` are None where the run's own config holds none."""
+    """The result of a run. `attacks_fired` and `false_accusations` are None where the run's own config holds none.
+
+    Nothing is checked yet: what counts or lists faults is 0 or empty.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,14 +31,23 @@ class Summary(BaseModel):
     wall_seconds: float
     """From the start to the end of the run; of a resumed run, all its parts."""
     weights_root: str
+    """Hash over the tensors of `model/`."""
     attacks_fired: int | None
+    """How often the attacks of the run's own configuration fired."""
     alerts: int
+    """Checks that found a difference."""
     verdicts: list[dict[str, Any]]
+    """Who was found guilty of it."""
     false_accusations: int | None
+    """Verdicts against a worker that did nothing."""
     steps_lost: int
+    """Steps that were thrown away."""
     micro_batches_rerun: int
+    """Micro-batches that were computed again."""
     failures: list[dict[str, Any]]
+    """Workers that were lost."""
     config_root: str
+    """Hash over the configuration without what decides nothing."""
 
     def write(self, path: Path) -> None:
         """Write `summary.json`.

@@ -49,6 +49,7 @@ class TrainResult:
     """A finished run: where it lies and what it found."""
 
     folder: Path
+    """The run's folder; the model lies in `model/` of it."""
     summary: Summary
 
 

@@ -30,6 +30,7 @@ CORPORA = Registry(
         "text": "shieldwall.data.corpora.text:read",
     },
 )
+"""Scheme to a function of the spec's argument that gives the documents, as `Reader` says; see docs/data.md."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ TABLES = Registry(
         "hf": "shieldwall.data.tables.hub:read",
     },
 )
+"""Scheme to a function of the spec's argument and a split that gives records, as `Reader` says; see docs/data.md."""
 
 WITHOUT_FIELD = {"hf": "hf:NAME[/CONFIG]"}
 """Kinds whose spec never ends in a field, and its form; `data.text_field` names the field."""

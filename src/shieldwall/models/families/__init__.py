@@ -22,6 +22,7 @@ FAMILIES = Registry(
         "qwen3": "shieldwall.models.families.qwen3:Qwen3",
     },
 )
+"""`model_type` of a model's configuration to a subclass of `Family`; see docs/how-to-add-a-family.md."""
 
 
 def find_family(model_type: str, where: str) -> Family:

@@ -16,6 +16,6 @@ SCHEDULES = Registry(
         "1f1b": "shieldwall.schedule.policies.one_f_one_b:order",
     },
 )
-"""Name of a schedule to its `order(stage, stages, micro_batches) -> tuple[Action, ...]`."""
+"""Name of a schedule to its `order(stage, stages, micro_batches) -> tuple[Action, ...]`; see docs/schedule.md."""
 
 __all__ = ["SCHEDULES"]
