@@ -60,9 +60,13 @@ def commands(body: str) -> Iterator[Command]:
         yield Command("\n".join(text), tuple(shown))
 
 
-def follow(page: Path, folder: Path) -> None:
-    """Do in `folder` what the page says, in its order, and hold what is printed against what it shows."""
-    done = 0
+def follow(page: Path, folder: Path) -> dict[str, str]:
+    """Do in `folder` what the page says, in its order, and hold what is printed against what it shows.
+
+    Returns:
+        What each command, and each piece of Python, printed.
+    """
+    printed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as programs:
         path = f"{_write_programs(Path(programs))}{os.pathsep}{os.environ['PATH']}"
         for fence in fences(page):
@@ -70,12 +74,12 @@ def follow(page: Path, folder: Path) -> None:
                 (folder / fence.title).write_text(fence.body)
             elif fence.kind == "console":
                 for command in commands(fence.body):
-                    _compare(command, _run(["bash", "-euo", "pipefail", "-c", command.text], folder, path))
-                    done += 1
+                    printed[command.text] = _run(["bash", "-euo", "pipefail", "-c", command.text], folder, path)
+                    _compare(command, printed[command.text])
             elif fence.kind == "python":
-                _run([sys.executable, "-c", fence.body], folder, path)
-                done += 1
-    assert done, f"{page.name} has nothing to follow"
+                printed[fence.body] = _run([sys.executable, "-c", fence.body], folder, path)
+    assert printed, f"{page.name} has nothing to follow"
+    return printed
 
 
 def _write_programs(folder: Path) -> Path:
