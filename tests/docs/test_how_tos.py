@@ -10,8 +10,9 @@ from pages import DOCS, follow
 ELSEWHERE = {
     "how-to-add-a-family.md": "tests/models/test_how_to_add_a_family.py",
     "how-to-convert-llama2c.md": "tests/lab/test_llama2c_real.py",
+    "tutorial.md": "tests/docs/test_tutorial.py",
 }
-"""Pages that need more than an empty folder, and the test that follows them."""
+"""Pages that need or promise more than the others, and the test that follows them."""
 
 PAGES = sorted([*DOCS.glob("how-to-*.md"), DOCS / "tutorial.md"])
 
