@@ -60,7 +60,8 @@ def train(
     from shieldwall.run.train import train as run_train
 
     keep_freed_memory()
-    given = Config.load(config, overrides or ()) if config or overrides or not resume else None
+    stored = run / "config.toml" if resume and run and (run / "config.toml").exists() else None
+    given = Config.load(config or stored, overrides or ()) if config or overrides or not resume else None
     if resume and run is None and not (given and given.run.name):
         raise RunFolderError(
             "SW-R105",

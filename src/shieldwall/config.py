@@ -343,20 +343,18 @@ def _check_types(model: ModelSection) -> None:
 
 
 def _check_adapters(model: ModelSection) -> None:
-    """Settings of adapters that would have no effect: none are trained, or given ones bring their own."""
+    """Refuse settings of adapters where none are trained; given ones are compared when they are read."""
     usual = ModelSection()
     keys = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
     idle = [key for key in keys if getattr(model, key) != getattr(usual, key)]
-    if (model.adapter and idle) or (idle and not model.lora_rank):
+    if idle and not model.lora_rank and not model.adapter:
         raise ConfigError(
             "SW-C105",
-            "a setting of new adapters has no effect",
+            "a setting of adapters has no effect",
             where=f"model.{idle[0]}",
-            expected="left out: the adapters in model.adapter bring their own"
-            if model.adapter
-            else "model.lora_rank beside it, above 0",
+            expected="model.lora_rank beside it, above 0",
             got=str(getattr(model, idle[0])),
-            remedy=f"leave model.{idle[0]} out" if model.adapter else "set model.lora_rank, for example to 8",
+            remedy="set model.lora_rank, for example to 8, or leave the setting out to train all weights",
         )
     if "all-linear" in model.lora_targets and len(model.lora_targets) > 1:
         raise ConfigError(

@@ -179,7 +179,8 @@ def test_a_changed_base_of_new_adapters_is_noticed(adapted: Path, tmp_path: Path
 
 def test_adapters_are_trained_on_from_their_folder(adapted: Path, tmp_path: Path) -> None:
     """They bring rank and targets with them; the first step starts from what they have learned."""
-    again = [*TINY, f"model.adapter={adapted / 'adapter'}", "run.steps=1", "optimizer.learning_rate=1e-9"]
+    same = ["model.lora_rank=4", 'model.lora_targets=["c_attn"]', "model.lora_alpha=16"]
+    again = [*TINY, f"model.adapter={adapted / 'adapter'}", *same, "run.steps=1", "optimizer.learning_rate=1e-9"]
     result = train(Config.load(None, again), folder=tmp_path / "again").summary
     assert result.eval_perplexity == pytest.approx(Summary.read(adapted / "summary.json").eval_perplexity, rel=1e-5)
 
@@ -381,6 +382,7 @@ def test_what_is_not_plain_lora_is_refused(adapted: Path, tmp_path: Path, field:
         (["model.lora_alpha=32.0"], "lora_alpha"),
         (["model.lora_rank=9", "model.adapter=ADAPTER"], "lora_rank"),
         (["model.lora_alpha=99.0", "model.adapter=ADAPTER"], "lora_alpha"),
+        (['model.lora_targets=["c_fc"]', "model.adapter=ADAPTER"], "lora_targets"),
         (["model.lora_rank=2", 'model.lora_targets=["all-linear", "c_attn"]'], "lora_targets"),
     ],
 )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from shieldwall.config import Config, ModelSection
 from shieldwall.core.errors import ConfigError, ModelError
 from shieldwall.models.adapter_folder import AdapterFolder
-from shieldwall.models.adapters import make_lora
+from shieldwall.models.adapters import ALL_LINEAR, make_lora
 from shieldwall.models.lora_file import CONFIG_FILE
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource
 from shieldwall.run.adapter_base import base_name
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -25,7 +29,7 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
 
     Raises:
         ModelError: SW-M107, no such attention implementation; SW-M130 to SW-M132, the adapters cannot be used.
-        ConfigError: SW-C109; the device lacks the type.
+        ConfigError: SW-C109, the device lacks the type; SW-C105, given adapters were made with other settings.
     """
     model = config.model
     _refuse_types(model, device)
@@ -37,6 +41,7 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
     )
     if model.adapter:
         lora = AdapterFolder(Path(model.adapter)).lora
+        _refuse_other_settings(model, lora)
         lora.base_model_name_or_path = base_name(model, source)
         return replace(settings, adapter=lora, adapter_origin=f"{model.adapter}/{CONFIG_FILE}, target_modules")
     if not model.lora_rank:
@@ -50,6 +55,29 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
         base=base_name(model, source),
     )
     return replace(settings, adapter=lora)
+
+
+def _refuse_other_settings(model: ModelSection, lora: LoraConfig) -> None:
+    """Given adapters bring their own settings; what is asked for besides must be the same."""
+    usual, targets = ModelSection(), lora.target_modules
+    brought = {
+        "lora_rank": lora.r,
+        "lora_alpha": float(lora.lora_alpha),
+        "lora_dropout": lora.lora_dropout,
+        "lora_targets": targets if isinstance(targets, str) else sorted(targets or []),
+    }
+    for key, theirs in brought.items():
+        asked = getattr(model, key)
+        asked_plainly = ALL_LINEAR if asked == [ALL_LINEAR] else sorted(asked) if isinstance(asked, list) else asked
+        if asked != getattr(usual, key) and asked_plainly != theirs:
+            raise ConfigError(
+                "SW-C105",
+                "the adapters were made with another setting than is asked for",
+                where=f"model.{key}",
+                expected=f"{theirs}, as {model.adapter} says, or left out",
+                got=str(asked),
+                remedy=f"leave model.{key} out: the adapters bring their own",
+            )
 
 
 def _choose_attention(model: ModelSection, source: ModelSource) -> str:

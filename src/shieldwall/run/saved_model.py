@@ -7,6 +7,7 @@ runs/NAME/adapter, checkpoints/step-N under LoRA    adapter_config.json, which n
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ class SavedModel:
             check_shapes(self.adapter, settings)
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, self.folder)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", category=FutureWarning)  # peft's own use of transformers
+                model = PeftModel.from_pretrained(model, self.folder)
         loaded: PreTrainedModel = model.to(device).eval()
         return loaded
 
