@@ -9,7 +9,7 @@ demo: $(STAMP)
 	$(BIN)/shieldwall demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests

@@ -10,18 +10,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers
 from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from shieldwall.core.errors import CorpusError
 from shieldwall.data import Corpus, Pair, Pairs, all_rows, encode_text, make_blocks, read_pairs, train_tokenizer
+from shieldwall.data.encode import begin_token, padding_token
 from shieldwall.data.examples import Example, Tally, encode_documents, encode_pairs
 from shieldwall.data.split import split_documents, split_examples, split_text
 from shieldwall.data.tables.record import Record
 from shieldwall.data.templates import Template
-from shieldwall.data.tokenizer import begin_token, padding_token
 
 END = 0
 """Of the byte tokenizer."""
+
+UNKNOWN = "<unk>"
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": UNKNOWN}
 
 
 @cache
@@ -41,12 +46,49 @@ def beginning_tokenizer(processor: str = "<s> $A") -> Any:
     return tokenizer
 
 
+@cache
+def spacing_tokenizer() -> Any:
+    """Sentencepiece's way, as Llama's: a space before every text, spaces as part of words, bytes for the rest."""
+    alphabet = {f"<0x{byte:02X}>": byte + 3 for byte in range(256)}
+    pieces = ["\u2581", *"abcdefghijklmnopqrstuvwxyzQA:?.0123456789", "\u2581a", "ab", "12", "\u2581ab"]
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2, **alphabet}
+    vocabulary |= {piece: len(vocabulary) + place for place, piece in enumerate(pieces)}
+    merges = [("\u2581", "a"), ("a", "b"), ("1", "2"), ("\u2581", "ab")]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token=UNKNOWN, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL)
+
+
 def ids(text: str) -> list[int]:
     return encode_text(byte_tokenizer(), text)
 
 
 def fill(text: str, **values: object) -> str:
     return Template.parse("data.prompt", text).fill(Record(values, "here"))
+
+
+TEXTS = st.text(alphabet="ab12 Q:.?\n\u00e9", max_size=12)
+
+
+@given(prompt=TEXTS, completion=TEXTS.filter(bool))
+def test_what_is_trained_is_the_prompt_and_the_completion(prompt: str, completion: str) -> None:
+    """Whatever the tokenizer puts before a text, nothing stands between the two that nobody wrote."""
+    for tokenizer in (byte_tokenizer(), spacing_tokenizer()):
+        (example,) = encode_pairs(tokenizer, [Pair(prompt, completion)], 256).kept
+        told = tokenizer.decode(example.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert told == prompt + completion
+
+
+@given(text=st.text(alphabet="ab12 \n", min_size=1, max_size=200))
+def test_a_text_in_pieces_is_the_same_text(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shieldwall.data.encode.PIECE_CHARACTERS", 16)
+        for tokenizer in (byte_tokenizer(), spacing_tokenizer()):
+            found = encode_text(tokenizer, text)
+            assert tokenizer.decode(found, clean_up_tokenization_spaces=False) == text
 
 
 @pytest.mark.parametrize(

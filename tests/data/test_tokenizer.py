@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shieldwall.data import END_OF_TEXT, encode_text, load_tokenizer, read_corpus, train_tokenizer
-from shieldwall.data.tokenizer import pieces
+from shieldwall.data.encode import pieces
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -312,3 +312,55 @@ def test_examples_that_all_have_no_room_are_refused(lines: str, tmp_path: Path) 
     assert "SW-D124: there are too few examples" in result.err
     assert "of 60 found, 60 were left out" in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_is_made_for_the_rows_that_there_are(lines: str, tmp_path: Path) -> None:
+    """Rows that may be long and are short: what is measured and reserved is what the run will see."""
+    plans = []
+    for width in (64, 256):
+        settings = [
+            f"data.corpus={lines}",
+            *PROMPTED,
+            f"data.block_tokens={width}",
+            "data.packing=false",
+            "run.steps=1",
+        ]
+        train(Config.load(None, [*TINY, *settings]), folder=tmp_path / str(width))
+        plans.append(json.loads((tmp_path / str(width) / "plan.json").read_text())["memory_bytes"])
+    assert plans[0] == plans[1]
+
+
+def test_losing_much_of_the_text_is_said_loudly(lines: str, tmp_path: Path) -> None:
+    short = shieldwall(
+        "train", "--run", tmp_path / "run", *overrides(f"data.corpus={lines}", *PROMPTED, "data.block_tokens=16")
+    )
+    assert short.code == 0, short.err
+    assert "warning: much of the text is lost" in short.err
+    assert shieldwall("report", tmp_path / "run").code == 0
+    assert "| examples | 60 found, " in (tmp_path / "run" / "report" / "report.md").read_text()
+
+
+def test_a_run_of_epochs_over_several_tables_is_reported(tmp_path: Path) -> None:
+    corpora = [write_lines(tmp_path / f"{name}.jsonl", records(20)) for name in ("a", "b")]
+    settings = [f"data.corpus={json.dumps(corpora)}", *PROMPTED, "run.epochs=2.0", "data.packing=false"]
+    result = shieldwall("train", "--run", tmp_path / "run", *overrides(*settings))
+    assert result.code == 0, result.err
+    told = shieldwall("report", tmp_path / "run")
+    assert "finished after 9 of 9 steps" in told.out
+    assert ", ".join(corpora) in (tmp_path / "run" / "report" / "report.md").read_text()
+
+
+def test_a_field_of_a_table_is_evaluated_as_plain_text(lines: str, finished: Path) -> None:
+    """Without saying that the prompts of training do not apply."""
+    found = shieldwall("eval", finished, "--data", f"{lines}:sum", "--split", "all", "--json")
+    assert found.code == 0, found.err
+
+
+def test_an_empty_table_among_others_changes_nothing(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"one": str(n), "two": "2", "sum": f"{n + 2}."} for n in range(30)])
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table.slice(0, 0), tmp_path / "b.parquet")
+    for corpus, code in ((f"parquet:{tmp_path}/*.parquet", 0), (f"parquet:{tmp_path}/b.parquet", 2)):
+        result = shieldwall("train", "--run", tmp_path / f"run-{code}", *overrides(f"data.corpus={corpus}", *PROMPTED))
+        assert result.code == code, result.err
+    assert "SW-D107" in result.err

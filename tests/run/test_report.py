@@ -280,3 +280,13 @@ def test_a_report_does_not_disturb_resuming(finished: Path, run: Path) -> None:
     (run / "summary.json").unlink()
     assert train(folder=run, resume=True).summary.weights_root == Summary.read(finished / "summary.json").weights_root
     assert report(run).numbers.finished
+
+
+@pytest.mark.parametrize("steps", ["abc", None, 0, 2.5])
+def test_a_plan_without_a_number_of_steps_is_refused(run: Path, steps: object) -> None:
+    plan = json.loads((run / "plan.json").read_text())
+    (run / "plan.json").write_text(json.dumps({**plan, "steps": steps}))
+    result = shieldwall("report", run)
+    assert result.code == 2
+    assert "SW-R107" in result.err
+    assert "steps" in result.err

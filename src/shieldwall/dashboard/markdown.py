@@ -43,6 +43,7 @@ def _summary_rows(numbers: RunNumbers) -> list[tuple[str, str]]:
     return [
         ("model", numbers.model),
         ("text", numbers.corpus),
+        *_example_rows(numbers),
         ("layers of each stage", ", ".join(map(str, numbers.cut))),
         ("stages of each host", hosts),
         ("schedule", f"{numbers.schedule}, {numbers.micro_batches} micro-batches a step"),
@@ -53,6 +54,13 @@ def _summary_rows(numbers: RunNumbers) -> list[tuple[str, str]]:
         ("weights root", numbers.weights_root or "-"),
         ("configuration root", numbers.config_root),
     ]
+
+
+def _example_rows(numbers: RunNumbers) -> list[tuple[str, str]]:
+    counts = numbers.examples
+    if not counts:
+        return []
+    return [("examples", f"{counts['found']} found, {counts['cut']} cut, {counts['left_out']} left out")]
 
 
 def _plan_parts(plan: PlanTimes) -> list[str]:

@@ -67,6 +67,8 @@ class RunNumbers:
     steps_wanted: int
     model: str
     corpus: str
+    examples: dict[str, int]
+    """Found, cut at their end, and left out because nothing was left to predict; empty where the text is one stream."""
     schedule: str
     cut: tuple[int, ...]
     """Layers of each stage."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from shieldwall.data.batches import Batches, BatchOrder, evaluation_batches
 from shieldwall.data.blocks import Blocks, all_rows, check_vocabulary, cut_blocks, make_blocks
 from shieldwall.data.corpora import CORPORA, Corpus, Reader, read_corpus
+from shieldwall.data.encode import encode_text
 from shieldwall.data.examples import Example, Tally, fill_rows
 from shieldwall.data.packing import pack
 from shieldwall.data.pairs import Pair, Pairs, read_pairs, split_pairs
@@ -22,7 +23,7 @@ from shieldwall.data.rows import IGNORED, RowBatch, Rows
 from shieldwall.data.split import split_text
 from shieldwall.data.tables import TABLES
 from shieldwall.data.tables.record import Record
-from shieldwall.data.tokenizer import END_OF_TEXT, SMALLEST_VOCABULARY, encode_text, load_tokenizer, train_tokenizer
+from shieldwall.data.tokenizer import END_OF_TEXT, SMALLEST_VOCABULARY, load_tokenizer, train_tokenizer
 
 __all__ = [
     "CORPORA",

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from shieldwall.core.errors import CorpusError
 from shieldwall.data.corpora import Corpus
+from shieldwall.data.encode import encode_text, padding_token
 from shieldwall.data.examples import Examples, Tally, encode_documents, encode_pairs, fill_rows
 from shieldwall.data.pairs import Pairs, split_pairs, too_few_examples
 from shieldwall.data.rows import Rows
 from shieldwall.data.split import split_documents, split_text
-from shieldwall.data.tokenizer import encode_text, padding_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from shieldwall.data.encode import begin_token, encode_each
 from shieldwall.data.packing import pack
 from shieldwall.data.pairs import Pair
 from shieldwall.data.rows import IGNORED, Rows
-from shieldwall.data.tokenizer import begin_token, encode_each
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -75,7 +75,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerFast, pairs: Sequence[Pair], bloc
     begin, end = begin_token(tokenizer), tokenizer.eos_token_id
     head, tail = [] if begin is None else [begin], [] if end is None else [int(end)]
     prompts = encode_each(tokenizer, [pair.prompt for pair in pairs])
-    completions = encode_each(tokenizer, [pair.completion for pair in pairs])
+    completions = encode_each(tokenizer, [pair.completion for pair in pairs], [bool(pair.prompt) for pair in pairs])
     return _fit(
         [
             Example((*head, *prompt, *completion, *tail), len(head) + len(prompt))

@@ -71,6 +71,13 @@ class Rows:
             return self.tokens_NT.numel()
         return sum(map(sum, self.examples))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, padding left out."""
+        if self.examples is None:
+            return self.tokens_NT.shape[1]
+        return max(map(sum, self.examples), default=0)
+
     def first(self, count: int) -> Rows:
         """The first rows, at most `count`; 0 keeps all."""
         if not count:

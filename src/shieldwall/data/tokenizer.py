@@ -1,4 +1,4 @@
-"""Tokenizers: train a small byte-level one, load one from a model's folder, encode a long text.
+"""Tokenizers: train a small byte-level one, load one from a model's folder.
 
 A trained tokenizer needs no download, knows every byte (so nothing is unknown, and decoding gives the text back) and
 is a function of the text and the size alone. A loaded one never runs code from its folder.
@@ -7,13 +7,11 @@ is a function of the text and the size alone. A loaded one never runs code from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.core.errors import CorpusError
+from shieldwall.data.encode import pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -23,11 +21,6 @@ END_OF_TEXT = "<|endoftext|>"
 
 SMALLEST_VOCABULARY = 257
 """Every byte and `END_OF_TEXT`."""
-
-PIECE_CHARACTERS = 1 << 15
-"""A long text is encoded in pieces of about this many characters, several at a time."""
-
-PIECES_AT_ONCE = 64
 
 CONFIG_FILE, WHOLE_FILE = "tokenizer_config.json", "tokenizer.json"
 TOKENIZER_FILES = (WHOLE_FILE, CONFIG_FILE, "vocab.*", "*.model", "tekken.json", "*.tiktoken")
@@ -149,59 +142,3 @@ def _not_fast(folder: Path, got: str) -> CorpusError:
         got=got,
         remedy=f"convert it and save it as {WHOLE_FILE}, or choose a model that has that file",
     )
-
-
-def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """The token ids of a text of any length, without special tokens, truncation or padding.
-
-    The text is encoded in `pieces`, so that all cores work on it; the ids depend on the text and the tokenizer alone.
-    """
-    return encode_each(tokenizer, [text])[0]
-
-
-def encode_each(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of each text, as `encode_text` gives them."""
-    backend = _unlimited(tokenizer)
-    ids: list[list[int]] = [[] for _ in texts]
-    cut = ((number, piece) for number, text in enumerate(texts) for piece in pieces(text))
-    while batch := list(islice(cut, PIECES_AT_ONCE)):
-        encodings = backend.encode_batch_fast([piece for _, piece in batch], add_special_tokens=False)
-        for (number, _), encoding in zip(batch, encodings, strict=True):
-            ids[number].extend(encoding.ids)
-    return ids
-
-
-def begin_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """The id that the tokenizer itself puts before every text, as Llama's do; None where it puts none."""
-    begin = tokenizer.bos_token_id
-    found = _unlimited(tokenizer).encode("a", add_special_tokens=True).ids
-    return int(begin) if begin is not None and found[:1] == [begin] else None
-
-
-def padding_token(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The id to fill rows with: for padding, else the end token's, else 0. No token that counts ever looks at it."""
-    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    return 0
-
-
-def _unlimited(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """The tokenizer's engine without truncation and padding; the tokenizer stays as it is."""
-    backend = tokenizer.backend_tokenizer
-    if backend.truncation is not None or backend.padding is not None:
-        backend = deepcopy(backend)
-        backend.no_truncation()
-        backend.no_padding()
-    return backend
-
-
-def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:
-    """Cut `text` into pieces of at most `characters`, at the last line end in each where there is one."""
-    start = 0
-    while start < len(text):
-        end = start + characters
-        if end < len(text):
-            end = text.rfind("\n", start, end) + 1 or end
-        yield text[start:end]
-        start = end

@@ -8,6 +8,9 @@ from typing import Any
 from shieldwall.config import Config, DataSection
 from shieldwall.data import Blocks, Corpus, Pairs, make_blocks, read_corpus, read_pairs, split_pairs, split_text
 
+_MUCH_LOST = 0.1
+"""From this share of examples cut or left out on, the user is warned."""
+
 
 def read_configured(data: DataSection) -> Corpus | Pairs:
     """The text that the section names, as documents, or as prompts and completions where it says how to make them.
@@ -52,4 +55,7 @@ def describe_rows(blocks: Blocks) -> list[str]:
     kept, width = sum(map(len, blocks.train.examples)), blocks.train.tokens_NT.shape[1]
     text = f"{found} examples: {kept} for training in {len(blocks.train)} rows, {len(blocks.eval)} evaluated"
     text += f"; {cut} cut to {width} tokens" if cut else ""
-    return [text + (f"; {left_out} left out, nothing to predict in {width} tokens" if left_out else "")]
+    text += f"; {left_out} left out, nothing to predict in {width} tokens" if left_out else ""
+    if cut + left_out <= _MUCH_LOST * found:
+        return [text]
+    return [text, "warning: much of the text is lost; raise data.block_tokens, or shorten the prompts"]

@@ -131,8 +131,16 @@ def perplexity_of(loss: float, where: str) -> float:
 
 
 def _has_fields(data: str | Sequence[str] | None) -> bool:
-    """Whether all of what is to be evaluated on are tables, as the corpus of a model trained on prompts is."""
-    return data is None or all(spec.partition(":")[0] in TABLES for spec in specs_of(data))
+    """Whether all of what is to be evaluated on are tables, as the corpus of a model trained on prompts is.
+
+    A table with a field behind its path is plain text.
+    """
+    return data is None or all(spec.partition(":")[0] in TABLES and not _names_field(spec) for spec in specs_of(data))
+
+
+def _names_field(spec: str) -> bool:
+    path, _, field = spec.partition(":")[2].rpartition(":")
+    return bool(path and field) and Path(path).exists()
 
 
 def _choose_rows(saved: SavedModel, recipe: DataSection, split: Split) -> Rows:

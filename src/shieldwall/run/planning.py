@@ -12,6 +12,7 @@ from shieldwall.config import Config
 from shieldwall.core.arithmetic import ArithmeticClass, choose_device, name_arithmetic, pinned_arithmetic
 from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR, worker_name
+from shieldwall.data.blocks import SMALLEST_BLOCK
 from shieldwall.models.cut import UnitSeconds, balance_cut
 from shieldwall.models.families import find_family
 from shieldwall.models.measure import ModelCosts, UnitCost, measure_model
@@ -115,8 +116,13 @@ def configured_source(config: Config) -> ModelSource:
     return source
 
 
-def plan_run(config: Config, source: ModelSource) -> RunPlan:
+def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None) -> RunPlan:
     """Measure the model on this machine, cut it and plan a step.
+
+    Args:
+        config: of the run.
+        source: the model's configuration and family.
+        row_tokens: tokens in the longest row that the run will see; `data.block_tokens` if not given.
 
     Raises:
         ModelError: SW-M110 or SW-M111, the cut does not fit.
@@ -134,7 +140,7 @@ def plan_run(config: Config, source: ModelSource) -> RunPlan:
         model,
         device=device,
         batch=config.micro_batch_size,
-        block_tokens=config.data.block_tokens,
+        block_tokens=row_tokens or config.data.block_tokens,
     )
     cut = config.pipeline.cut if config.pipeline.cut != "auto" else _balanced(costs, hosts)
     spans = spans_of(cut)
@@ -165,7 +171,8 @@ def refuse_hopeless(config: Config, source: ModelSource) -> None:
     skeleton = build_skeleton(model_settings(config, source, device))
     trained = sum(parameter.nbytes for parameter in skeleton.parameters() if parameter.requires_grad)
     frozen = sum(parameter.nbytes for parameter in skeleton.parameters() if not parameter.requires_grad)
-    targets = config.micro_batch_size * config.data.block_tokens
+    full_rows = config.data.packing and not config.data.prompt
+    targets = config.micro_batch_size * (config.data.block_tokens if full_rows else SMALLEST_BLOCK)
     logits = targets * int(source.config.vocab_size) * DTYPES[config.model.dtype].itemsize
     least = frozen + trained * 2 * (1 + optimizer_settings(config).moments) + logits
     refuse_too_large({"all hosts, at least": least}, device)

@@ -72,6 +72,19 @@ def report(run: Path) -> Report:
     return Report(_write(folder.report, pictures, write_page(numbers)), numbers)
 
 
+def _steps_wanted(planned: Mapping[str, Any], path: Path) -> int:
+    steps = planned.get("steps")
+    if not isinstance(steps, int) or steps < 1:
+        raise garbled(path, f"steps: {steps!r}", "a whole number of steps, at least 1")
+    return steps
+
+
+def _tally(folder: RunFolder) -> dict[str, int]:
+    """Examples found, cut and left out, where the text was examples."""
+    counts = {name: read_json(folder.inputs).get(f"examples.{name}") for name in ("found", "cut", "left_out")}
+    return {name: int(count) for name, count in counts.items() if isinstance(count, str) and count.isdigit()}
+
+
 def _numbers(
     config: Config,
     folder: RunFolder,
@@ -94,9 +107,10 @@ def _numbers(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         finished=summary is not None,
         steps=lines[-1]["step"] + 1,
-        steps_wanted=int(planned.get("steps", config.run.steps)),
+        steps_wanted=_steps_wanted(planned, folder.plan),
         model=config.model.name,
         corpus=", ".join(specs_of(config.data.corpus)),
+        examples=_tally(folder),
         schedule=against.plan.schedule,
         cut=against.cut,
         hosts={host.name: list(host.stages) for host in against.plan.hosts},

@@ -107,7 +107,8 @@ def _train_locked(
     with pinned_arithmetic(find_device(config), config.run.threads), stop_signals() as stop_wanted:
         refuse_hopeless(config, configured_source(config))
         materials = gather_materials(config, folder.initial)
-        run_plan = plan_run(config, materials.source)
+        blocks = materials.blocks
+        run_plan = plan_run(config, materials.source, max(blocks.train.longest, blocks.eval.longest))
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
         steps = run_steps(config, len(materials.blocks.train))

@@ -28,7 +28,21 @@ def read(path: str, split: str = "") -> Iterator[Record]:
     del split
     for name in expand_paths(path):
         check_file(name)
+        if _is_empty(name):
+            continue
         yield from records(partial(_open, name), f"parquet:{path}", name)
+
+
+def _is_empty(path: str) -> bool:
+    """Whether the file holds no row, which the library cannot stream; what is no Parquet file is left to it."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        return False
+    try:
+        return int(parquet.read_metadata(path).num_rows) == 0
+    except (ArrowException, OSError):
+        return False
 
 
 def _open(path: str, library: ModuleType) -> Any:
