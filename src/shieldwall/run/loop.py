@@ -149,13 +149,9 @@ class TrainingLoop:
         return bool(patience) and self._progress.evaluations_since_best >= patience
 
     def _save_due(self) -> bool:
-        every, wants_best = self._tools.config.checkpoint.every_steps, self._wants_best()
+        every, wants_best = self._tools.config.checkpoint.every_steps, self._tools.config.evaluation.export == "best"
         due = bool(every) and self._progress.step % every == 0
         return due or (wants_best and self._progress.best_step == self._progress.step)
-
-    def _wants_best(self) -> bool:
-        evaluation = self._tools.config.evaluation
-        return evaluation.export == "best"
 
     async def _save(self) -> None:
         tools = self._tools

@@ -81,7 +81,8 @@ def _steps_wanted(planned: Mapping[str, Any], path: Path) -> int:
 
 def _tally(folder: RunFolder) -> dict[str, int]:
     """Examples found, cut and left out, where the text was examples."""
-    counts = {name: read_json(folder.inputs).get(f"examples.{name}") for name in ("found", "cut", "left_out")}
+    inputs = read_json(folder.inputs)
+    counts = {name: inputs.get(f"examples.{name}") for name in ("found", "cut", "left_out")}
     return {name: int(count) for name, count in counts.items() if isinstance(count, str) and count.isdigit()}
 
 
