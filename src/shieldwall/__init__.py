@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from shieldwall.core.roots import weights_root
     from shieldwall.core.seeds import dropout_seed, epoch_seed, weights_seed
-    from shieldwall.pipeline.hooks import Hook
+    from shieldwall.core.hooks import Hook
     from shieldwall.run.demo import demo
     from shieldwall.run.evaluate import Evaluation, evaluate
     from shieldwall.run.planning import RunPlan, plan
@@ -44,7 +44,7 @@ _HOME = {
     "ConfigError": "core.errors",
     "CorpusError": "core.errors",
     "Evaluation": "run.evaluate",
-    "Hook": "pipeline.hooks",
+    "Hook": "core.hooks",
     "InputError": "core.errors",
     "Interrupted": "core.errors",
     "ModelError": "core.errors",

@@ -22,7 +22,7 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.pipeline.compute import Compute
 from shieldwall.pipeline.feed import MicroBatch
-from shieldwall.pipeline.hooks import Hook
+from shieldwall.core.hooks import Hook
 from shieldwall.pipeline.host import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings

@@ -13,7 +13,7 @@ from conftest import MakeModel
 from shieldwall.core.errors import TransportError
 from shieldwall.core.ids import Direction
 from shieldwall.core.messages import StageState
-from shieldwall.pipeline.hooks import Border, Hook, Update
+from shieldwall.core.hooks import Border, Hook, Update
 
 
 class Recorder(Hook):

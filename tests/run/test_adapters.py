@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from shieldwall import Config, Hook, InputError, Interrupted, Summary, train
 from shieldwall.core.messages import StageState
-from shieldwall.pipeline.hooks import Update
+from shieldwall.core.hooks import Update
 
 LORA = ["model.lora_rank=4", "pipeline.stages=3", "optimizer.learning_rate=0.01"]
 

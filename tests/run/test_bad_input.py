@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import MakeModel
 from shieldwall import Config, Hook, InputError, NonFiniteError, PlanError, train
-from shieldwall.pipeline.hooks import Border
+from shieldwall.core.hooks import Border
 from shieldwall.recovery.checkpoints import Checkpoints
 from shieldwall.run import memory
 

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from shieldwall import Config, ConfigError, Hook, NonFiniteError, StorageError, train
 from shieldwall.core.errors import ShieldwallError
-from shieldwall.pipeline.hooks import Border
+from shieldwall.core.hooks import Border
 from shieldwall.run.folder import read_metrics
 
 BOARD = [*TINY, "run.tensorboard=true"]

@@ -11,7 +11,7 @@ import pytest
 from commands import TINY
 
 from shieldwall import Config, Hook, NonFiniteError, train
-from shieldwall.pipeline.hooks import Border
+from shieldwall.core.hooks import Border
 from shieldwall.run.folder import read_metrics
 from shieldwall.run.trace import is_traced
 from shieldwall.schedule import Action, Kind, Plan

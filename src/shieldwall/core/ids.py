@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 INITIATOR = "initiator"
 """The trusted host of the first and the last stage."""
@@ -25,6 +26,15 @@ class Direction(StrEnum):
     """A gradient of the loss with respect to the input of `stage`, sent back by `stage`."""
     EVALUATION = "evaluation"
     """An activation that no gradient will answer."""
+
+
+class Role(StrEnum):
+    """As what a host holds a stage's state."""
+
+    STAGE = "stage"
+    """The one that the step runs on."""
+    DUPLICATE = "duplicate"
+    """The redundant copy that checks it, on another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,23 @@ class Slot:
 
     def __str__(self) -> str:
         return f"step {self.step}, micro-batch {self.micro_batch}, {self.direction}, stage {self.stage}"
+
+    @property
+    def place(self) -> tuple[Direction, int, int]:
+        """What is left of it within one attempt of one step: direction, stage, micro-batch."""
+        return self.direction, self.stage, self.micro_batch
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for signatures and the ledger."""
+        return {
+            "run": self.run,
+            "view": self.view,
+            "attempt": self.attempt,
+            "step": self.step,
+            "micro_batch": self.micro_batch,
+            "direction": self.direction.value,
+            "stage": self.stage,
+        }
 
 
 def worker_name(index: int) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from shieldwall.core.errors import TransportError
-from shieldwall.core.ids import Slot
+from shieldwall.core.ids import Role, Slot
+from shieldwall.core.signing import Signed
+from shieldwall.core.statements import GradientClaim, Header, Receipt, StateOpening, StateSeal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class TensorFrame:
     source: str
     destination: str
     tensor: Tensor
+    header: Signed[Header] | None = None
+    """The maker's commitment; None in a run that checks nothing."""
 
     def __post_init__(self) -> None:
         if self.tensor.requires_grad or not self.tensor.is_contiguous():
@@ -40,6 +44,13 @@ class TensorFrame:
                 got=f"requires_grad={self.tensor.requires_grad}, contiguous={self.tensor.is_contiguous()}",
                 remedy="a hook must return tensor.detach().contiguous()",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A signed statement on its way, without a tensor."""
+
+    signed: Signed[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +67,39 @@ class StageState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assign:
-    """Order: host this stage from now on."""
+    """Order: hold this stage, or a duplicate of it, from now on; once more: take this state in place of what you have."""
 
     stage: int
     stages: int
+    role: Role = Role.STAGE
     first_layer: int
     last_layer: int
     state: StageState
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """What training leaves alone: the base model under adapters; it travels with this order and never again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Order: let go of a stage or duplicate."""
+
+    stage: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Order: from now on this is who holds what, and these are everybody's public keys.
+
+    `holders` and `checkers` give each stage's host and the host of its duplicate; stages without a checker are trusted.
+    """
+
+    view: int
+    holders: Mapping[int, str]
+    checkers: Mapping[int, str]
+    keys: Mapping[str, bytes]
+    arithmetic: str
+    """Root of the arithmetic class that everyone computes in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +120,57 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """Order: leave out what is left of these micro-batches in the lane that is played; they will be run again."""
+
+    step: int
+    attempt: int
+    micro_batches: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct:
+    """Order: this is the tensor of this slot, whatever came for it; the initiator's header says so."""
+
+    header: Signed[Header]
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """Order: report what you have of this slot's tensor: as its maker, or as one to whom it was sent."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SumUp:
+    """Order: add up the gradients of the step's micro-batches and report their norms."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeGradients:
+    """Order: these are the step's summed gradients of a stage or duplicate, whatever you have."""
+
+    step: int
+    stage: int
+    role: Role
+    gradients: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakePrepared:
+    """Order: this is the step's new state of a stage or duplicate, whatever you have built."""
+
+    step: int
+    stage: int
+    role: Role
+    state: StageState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepare:
     """Order: build the step's new state beside the old one."""
 
@@ -95,10 +181,19 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """Order: open the envelopes with the roots of the new states."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """Order: let the prepared state take the old one's place."""
 
     step: int
+    head: str = ""
+    """The ledger's head once the step is in it; empty in a run without a ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +205,10 @@ class Discard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendState:
-    """Order: report a stage's committed state."""
+    """Order: report a stage's or duplicate's committed state."""
 
     stage: int
+    role: Role = Role.STAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +218,28 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assigned:
-    """Report: the stage is hosted."""
+    """Report: the stage or duplicate is held."""
 
     host: str
     stage: int
+    role: Role = Role.STAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Report: the stage or duplicate is let go of."""
+
+    host: str
+    stage: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewed:
+    """Report: the view is known."""
+
+    host: str
+    view: int
 
 
 class PassTime(NamedTuple):
@@ -141,23 +255,71 @@ class PassTime(NamedTuple):
 class Played:
     """Report: the lane is done.
 
-    `norms` holds the norm of each parameter's gradient (0-dim); `losses` each micro-batch's mean loss in nats (0-dim),
-    from the host of the last stage alone; `work` says when each forward and backward pass ran, in their order.
+    `losses` holds each micro-batch's mean loss in nats (0-dim), from the host of the last stage alone; `work` says when
+    each pass ran, in their order.
     """
 
     host: str
     step: int
-    norms: Mapping[str, Tensor]
+    attempt: int
     losses: Mapping[int, Tensor]
     work: tuple[PassTime, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Report: the new state stands beside the old one."""
+class Corrected:
+    """Report: the correction is in the place of what had come for its slot."""
+
+    host: str
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Report: what the host has of a slot's tensor; both None where it has nothing."""
+
+    host: str
+    slot: Slot
+    tensor: Tensor | None
+    header: Signed[Header] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummedUp:
+    """Report: the norm of each parameter's summed gradient (0-dim), and one claim for each checked stage or duplicate."""
 
     host: str
     step: int
+    norms: Mapping[str, Tensor]
+    claims: tuple[Signed[GradientClaim], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Report: what was sent in place of the host's own is in its place."""
+
+    host: str
+    step: int
+    stage: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Report: the new state stands beside the old one; one closed envelope for each checked stage or duplicate."""
+
+    host: str
+    step: int
+    seals: tuple[Signed[StateSeal], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Report: the envelopes, opened."""
+
+    host: str
+    step: int
+    openings: tuple[Signed[StateOpening], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +328,7 @@ class Committed:
 
     host: str
     step: int
+    receipt: Signed[Receipt] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +341,12 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateReport:
-    """Report: a stage's committed state."""
+    """Report: a stage's or duplicate's committed state."""
 
     host: str
     stage: int
     state: StageState
+    role: Role = Role.STAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +358,38 @@ class NonFinite:
     what: str
 
 
-Order = Assign | Play | Prepare | Commit | Discard | SendState | Stop
-Report = Assigned | Played | Prepared | Committed | Discarded | StateReport | NonFinite
-Message = TensorFrame | Order | Report
+Order = (
+    Assign
+    | Release
+    | View
+    | Play
+    | Void
+    | Correct
+    | Show
+    | SumUp
+    | TakeGradients
+    | Prepare
+    | Open
+    | TakePrepared
+    | Commit
+    | Discard
+    | SendState
+    | Stop
+)
+Report = (
+    Assigned
+    | Released
+    | Viewed
+    | Played
+    | Corrected
+    | Shown
+    | SummedUp
+    | Taken
+    | Prepared
+    | Opened
+    | Committed
+    | Discarded
+    | StateReport
+    | NonFinite
+)
+Message = TensorFrame | Note | Order | Report

@@ -36,7 +36,7 @@ from shieldwall.models.span import StageSpan
 from shieldwall.models.stage import StageModel
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.feed import Feed
-from shieldwall.pipeline.hooks import Hook, Update
+from shieldwall.core.hooks import Hook, Update
 from shieldwall.pipeline.hosted_stage import HostedStage, TiedGradients
 from shieldwall.pipeline.lane import LanePlayer, NonFiniteFound
 from shieldwall.pipeline.mailbox import Mailbox, StepDiscarded

@@ -16,7 +16,7 @@ from shieldwall.core.ids import Direction, Slot
 from shieldwall.core.messages import PassTime, Play, TensorFrame
 from shieldwall.pipeline.compute import Compute
 from shieldwall.pipeline.feed import Feed, MicroBatch
-from shieldwall.pipeline.hooks import Border, Hook
+from shieldwall.core.hooks import Border, Hook
 from shieldwall.pipeline.hosted_stage import HostedStage
 from shieldwall.pipeline.mailbox import Mailbox
 from shieldwall.schedule import Action, Kind

@@ -10,7 +10,7 @@ from shieldwall.core.ids import COORDINATOR, INITIATOR
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
-from shieldwall.pipeline.hooks import Hook
+from shieldwall.core.hooks import Hook
 from shieldwall.pipeline.host import HostSettings, StageHost
 from shieldwall.schedule import Plan
 from shieldwall.transport import MemoryNetwork

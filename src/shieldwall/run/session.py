@@ -16,7 +16,7 @@ from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.coordinator import Coordinator
-from shieldwall.pipeline.hooks import Hook
+from shieldwall.core.hooks import Hook
 from shieldwall.pipeline.host import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.run.corpus import run_steps

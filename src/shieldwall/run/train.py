@@ -21,7 +21,7 @@ from shieldwall.dashboard.progress import ProgressView, SilentView, Views
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
-from shieldwall.pipeline.hooks import Hook
+from shieldwall.core.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.folder import (

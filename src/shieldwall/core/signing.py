@@ -1,0 +1,97 @@
+"""Who says what: Ed25519 keys, and statements that their signer cannot take back.
+
+A signature covers a domain tag and the statement's canonical bytes, so that what was signed for one purpose can never
+be used for another (facts: RFC 8032; keys and signatures by `cryptography`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shieldwall.core.canonical import canonical_bytes
+
+
+class Statement(Protocol):
+    """Plain data that somebody can sign."""
+
+    kind: ClassVar[str]
+    """Domain tag of its signature, and its name in the ledger."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that holds all of it."""
+
+
+S_co = TypeVar("S_co", bound=Statement, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed(Generic[S_co]):
+    """A statement, who says it, and the proof (64 bytes). Nothing is known about the proof until a `Roster` says so."""
+
+    statement: S_co
+    signer: str
+    signature: bytes
+
+
+class Identity:
+    """A party that can sign.
+
+    Args:
+        name: the party's name in the run.
+        key: its private key; drawn from the operating system if not given.
+    """
+
+    def __init__(self, name: str, key: Ed25519PrivateKey | None = None) -> None:
+        self.name = name
+        self.key = key or Ed25519PrivateKey.generate()
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        return self.key.public_key().public_bytes_raw()
+
+    def sign(self, statement: S_co) -> Signed[S_co]:
+        """`statement` with this party's signature."""
+        return Signed(statement, self.name, self.key.sign(_signed_bytes(statement.kind, statement.to_json())))
+
+
+class Roster:
+    """The parties of a run and their public keys.
+
+    Args:
+        keys: name to public key, 32 bytes each.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self.keys = dict(keys)
+        self._keys = {name: Ed25519PublicKey.from_public_bytes(key) for name, key in keys.items()}
+
+    def holds(self, signed: Signed[Any]) -> bool:
+        """Whether the signer is known here and the signature is its own."""
+        return self.verifies(signed.signer, signed.statement.kind, signed.statement.to_json(), signed.signature)
+
+    def verifies(self, signer: str, kind: str, content: Mapping[str, Any], signature: bytes) -> bool:
+        """The same for a statement as plain data, such as the ledger keeps."""
+        key = self._keys.get(signer)
+        if key is None:
+            return False
+        try:
+            key.verify(signature, _signed_bytes(kind, content))
+        except InvalidSignature:
+            return False
+        return True
+
+
+def fingerprint(public: bytes) -> str:
+    """What people compare: SHA-256 of a public key, in hexadecimal."""
+    return hashlib.sha256(public).hexdigest()
+
+
+def _signed_bytes(kind: str, content: Mapping[str, Any]) -> bytes:
+    return b"shieldwall/1|" + kind.encode() + b"|" + canonical_bytes(content)
