@@ -111,12 +111,15 @@ class Play:
     attempt: int
     step: int
     training: bool
+    stages: int
     actions: tuple[str, ...]
     positions: Mapping[int, Tensor] = field(default_factory=dict)
     """Micro-batch to positions (B, T) int64, where rows hold several examples: 0 again at the start of each.
 
     Empty where each row is one sequence.
     """
+    shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Micro-batch to the shape (B, T, D) of what crosses its borders; a frame of another shape is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,11 @@ class StageModel:
                 place_parameter(self._model, head_name, adopted[name])
         return adopted
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """What the modules hold besides parameters, by name: tables that the configuration decides."""
+        return {name: buffer for name, buffer in self._model.named_buffers() if buffer.device.type != "meta"}
+
     def tie_head(self, first: StageModel) -> dict[str, nn.Parameter]:
         """Let the head share its memory with the embeddings of the first stage, where the model ties them.
 

@@ -1,21 +1,25 @@
 """The initiator's desk: makes a step of what the hosts do.
 
-    play --> all report their gradients' norms --> prepare --> all report --> commit --> all report
+    play --> all have played --> sum up --> norms --> prepare --> commit --> all report
 
 Before the commit nothing that was computed has changed a weight; `Discard` takes everyone back to the last commit.
+
+Under oversight more happens between the arrows: open cases are closed while lanes are played or right after, tainted
+micro-batches are played again, gradients and new states of stages and duplicates are compared before anything is
+committed (design 4.3 to 4.7).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 from torch import Tensor
 
-from shieldwall.core.errors import NonFiniteError, TransportError
-from shieldwall.core.ids import Direction, Slot
+from shieldwall.core.errors import NonFiniteError
+from shieldwall.core.ids import Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
     Assigned,
@@ -23,24 +27,56 @@ from shieldwall.core.messages import (
     Committed,
     Discard,
     Discarded,
-    Message,
     NonFinite,
+    Note,
+    Open,
+    Opened,
     PassTime,
     Play,
     Played,
     Prepare,
     Prepared,
-    SendState,
+    Release,
+    Released,
     StageState,
-    StateReport,
     Stop,
+    SummedUp,
+    SumUp,
+    View,
+    Viewed,
+    Void,
 )
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
+from shieldwall.pipeline.correspondence import DeskCorrespondence
+from shieldwall.pipeline.desk import Desk
+from shieldwall.core.oversight import Assignment, Findings, Oversight
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
-R = TypeVar("R", Assigned, Played, Prepared, Committed, Discarded, StateReport)
+PlanAgain = Callable[[tuple[int, ...]], Plan]
+"""The plan that runs some micro-batches of a step again, each slot settled before it is used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """What a step is made of.
+
+    Args:
+        plan: the lanes to play.
+        step: its number.
+        learning_rate: of this step.
+        positions: micro-batch to positions (B, T), where a row holds several examples.
+        shapes: micro-batch to the shape (B, T, D) of what crosses borders; needed under oversight alone.
+        again: makes the plan for tainted micro-batches; needed under oversight alone.
+    """
+
+    plan: Plan
+    step: int
+    learning_rate: float
+    positions: Mapping[int, Tensor] | None = None
+    shapes: Mapping[int, tuple[int, ...]] | None = None
+    again: PlanAgain | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +84,8 @@ class StepResult:
     """What a committed step reports.
 
     `losses` holds each micro-batch's mean loss in nats before the update, `gradient_norm` is the global norm before
-    clipping. `work` holds for each host when its passes ran, in seconds since its order to play had come to it.
+    clipping. `work` holds for each host when its passes ran, in seconds since its order to play had come to it; of what
+    was run again nothing is in it. `rerun` names the micro-batches that were.
     """
 
     step: int
@@ -56,6 +93,7 @@ class StepResult:
     gradient_norm: float
     learning_rate: float
     work: Mapping[str, tuple[PassTime, ...]]
+    rerun: tuple[int, ...] = ()
 
 
 class Coordinator:
@@ -66,131 +104,223 @@ class Coordinator:
         run: the run's name, part of every slot.
         stage_of: name of each parameter to the stage that owns it, in the whole model's order.
         clip_norm: largest global norm of the gradients; 0 switches clipping off.
+        oversight: watches the run; None where nothing is checked.
+        first_attempt: number of the first attempt at each step; a resumed run counts on from those before it.
     """
 
-    def __init__(self, endpoint: Endpoint, run: str, stage_of: Mapping[str, int], clip_norm: float) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        run: str,
+        stage_of: Mapping[str, int],
+        clip_norm: float,
+        *,
+        oversight: Oversight | None = None,
+        first_attempt: int = 0,
+    ) -> None:
         self._run = run
         self._stage_of = dict(stage_of)
         self._clip_norm = clip_norm
-        self._hosts: dict[int, str] = {}
+        self._oversight = oversight
+        self._first_attempt = first_attempt
+        self._desk = Desk(endpoint, self._file)
+        self._talk = DeskCorrespondence(self._desk)
+        self._holders: dict[tuple[Role, int], str] = {}
+        self._view = View(view=0, holders={}, checkers={}, keys={}, arithmetic="")
+
+    def _file(self, note: Note) -> None:
+        if self._oversight:
+            self._oversight.file(note)
 
     async def assign(
-        self, host: str, span: StageSpan, state: StageState, frozen: Mapping[str, Tensor] | None = None
+        self,
+        host: str,
+        span: StageSpan,
+        state: StageState,
+        frozen: Mapping[str, Tensor] | None = None,
+        role: Role = Role.STAGE,
     ) -> None:
-        """Let `host` hold the stage of `span`, starting from `state`; `frozen` is what training leaves alone."""
+        """Let `host` hold the stage of `span`, or its duplicate, starting from `state`.
+
+        `frozen` is what training leaves alone.
+        """
         order = Assign(
             stage=span.index,
             stages=span.stages,
+            role=role,
             first_layer=span.first,
             last_layer=span.last,
             state=state,
             frozen=frozen or {},
         )
-        await self._endpoint.send(host, order)
-        await self._gather(Assigned, 1)
-        self._hosts[span.index] = host
+        await self._desk.send(host, order)
+        await self._desk.take(Assigned)
+        self._holders[role, span.index] = host
 
-    async def step(
-        self, plan: Plan, step: int, learning_rate: float, positions: Mapping[int, Tensor] | None = None
-    ) -> StepResult:
+    async def release(self, stage: int, role: Role) -> None:
+        """Let the host of a stage or duplicate let go of it."""
+        host = self._holders.pop((role, stage))
+        await self._desk.send(host, Release(stage=stage, role=role))
+        await self._desk.take(Released)
+
+    async def announce(self, view: View, hosts: Iterable[str]) -> None:
+        """Tell `hosts` who holds what, and everybody's keys."""
+        self._view = view
+        everyone = list(hosts)
+        await self._desk.send_all(everyone, view)
+        await self._desk.gather(Viewed, len(everyone))
+
+    async def step(self, work: StepWork) -> StepResult:
         """Train one step and commit it.
-
-        Args:
-            plan: the lanes to play.
-            step: its number.
-            learning_rate: of this step.
-            positions: micro-batch to positions (B, T), where a row holds several examples.
 
         Raises:
             NonFiniteError: SW-N101; nothing of the step has changed a weight.
         """
-        played = await self._play(plan, step, positions or {})
-        norms = _merge(report.norms for report in played)
+        played, rerun = await self._play_until_settled(work)
+        norms = await self._sum_up(work.step)
         norm = global_norm(norms, tuple(self._stage_of))
         if not norm.isfinite():
-            await self._give_up(step, self._explain_norm(plan, step, norms))
+            await self._give_up(work.step, self._explain_norm(work, norms))
         coefficient = clip_coefficient(norm, self._clip_norm)
-        await self._order_all(Prepare(step=step, learning_rate=learning_rate, clip_coefficient=coefficient))
-        await self._gather(Prepared, len(self.hosts))
-        await self._order_all(Commit(step=step))
-        await self._gather(Committed, len(self.hosts))
+        await self._prepare(work, coefficient)
+        head = self._oversight.seal_step(work.step, norm=float(norm)) if self._oversight else ""
+        await self._desk.send_all(self.hosts, Commit(step=work.step, head=head))
+        committed = await self._desk.gather(Committed, len(self.hosts))
+        if self._oversight:
+            self._oversight.take_receipts(committed)
         return StepResult(
-            step=step,
+            step=work.step,
             losses=_losses(played),
             gradient_norm=float(norm),
-            learning_rate=learning_rate,
-            work={report.host: report.work for report in played},
+            learning_rate=work.learning_rate,
+            work={report.host: report.work for report in played if report.attempt == self._first_attempt},
+            rerun=rerun,
         )
 
-    async def evaluate(self, plan: Plan, step: int) -> dict[int, float]:
+    async def evaluate(
+        self, plan: Plan, step: int, shapes: Mapping[int, tuple[int, ...]] | None = None
+    ) -> dict[int, float]:
         """Mean loss in nats of each micro-batch of the evaluation blocks.
 
         Raises:
             NonFiniteError: SW-N101.
         """
-        return _losses(await self._play(plan, step, {}))
+        work = StepWork(plan=plan, step=step, learning_rate=0.0, shapes=shapes, again=lambda _: plan)
+        played, _ = await self._play_until_settled(work)
+        return _losses(played)
 
     async def states(self) -> AsyncIterator[tuple[int, StageState]]:
         """The committed state of each stage in order, one stage at a time."""
-        for stage in sorted(self._hosts):
-            await self._endpoint.send(self._hosts[stage], SendState(stage=stage))
-            (report,) = await self._gather(StateReport, 1)
-            yield stage, report.state
+        for stage in sorted(stage for role, stage in self._holders if role is Role.STAGE):
+            yield stage, await self.state(stage)
 
-    async def stop(self) -> None:
-        """Let every host end."""
-        await self._order_all(Stop())
+    async def state(self, stage: int) -> StageState:
+        """The committed state of one stage, from its host, or else from that of its duplicate."""
+        for role in (Role.STAGE, Role.DUPLICATE):
+            if (role, stage) not in self._holders:
+                continue
+            report = await self._talk.state(self._holders[role, stage], stage, role)
+            state = self._oversight.accept_state(report) if self._oversight else report.state
+            if state is not None:
+                return state
+        raise LookupError(f"no holder of stage {stage} has the state that is in force")
+
+    async def stop(self, hosts: Iterable[str]) -> None:
+        """Let `hosts` end."""
+        await self._desk.send_all(hosts, Stop())
 
     @property
     def hosts(self) -> list[str]:
-        """Names of the hosts that hold a stage, each once."""
-        return list(dict.fromkeys(self._hosts.values()))
+        """Names of the hosts that hold a stage or a duplicate, each once."""
+        return list(dict.fromkeys(self._holders.values()))
 
-    async def _play(self, plan: Plan, step: int, positions: Mapping[int, Tensor]) -> list[Played]:
+    async def _play_until_settled(self, work: StepWork) -> tuple[list[Played], tuple[int, ...]]:
+        """Play the plan, and what is tainted again until nothing is; gives all reports and what was run again."""
+        plan, attempt = work.plan, self._first_attempt
+        played, rerun = await self._play(work, plan, attempt)
+        again = rerun
+        while again and work.again:
+            attempt += 1
+            plan = work.again(again)
+            more, again = await self._play(work, plan, attempt)
+            played += more
+        return played, rerun
+
+    async def _play(self, work: StepWork, plan: Plan, attempt: int) -> tuple[list[Played], tuple[int, ...]]:
+        if self._oversight:
+            self._oversight.begin(self._describe(work, plan, attempt))
         for lane in plan.lanes:
             order = Play(
                 run=self._run,
-                view=0,
-                attempt=0,
-                step=step,
+                view=self._view.view,
+                attempt=attempt,
+                step=work.step,
                 training=plan.training,
+                stages=plan.stages,
                 actions=_write_actions(lane),
-                positions=positions,
+                positions=work.positions or {},
+                shapes=work.shapes or {},
             )
-            await self._endpoint.send(lane.host, order)
-        return await self._gather(Played, len(plan.lanes), step=step)
-
-    async def _order_all(self, order: Message) -> None:
-        for host in self.hosts:
-            await self._endpoint.send(host, order)
-
-    async def _gather(self, wanted: type[R], count: int, step: int = -1) -> list[R]:
-        """The next `count` reports of one kind; a host that gives up ends the step."""
-        reports: list[R] = []
-        while len(reports) < count:
-            report = await self._endpoint.receive()
+            await self._desk.send(lane.host, order)
+        played: list[Played] = []
+        while len(played) < len(plan.lanes):
+            report = await self._desk.next(Played, NonFinite)
             if isinstance(report, NonFinite):
-                await self._give_up(step, report)
-            elif not isinstance(report, wanted):
-                raise TransportError(
-                    "SW-T106",
-                    "the coordinator was sent something else than it waits for",
-                    expected=wanted.__name__,
-                    got=type(report).__name__,
-                )
-            else:
-                reports.append(report)
-        return reports
+                await self._give_up(work.step, report)
+            elif isinstance(report, Played):
+                played.append(report)
+            elif self._oversight:
+                await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
+        if not self._oversight:
+            return played, ()
+        findings = await self._oversight.conclude(self._talk)
+        if findings.broken:
+            await self._give_up(work.step, findings.broken)
+        return played, findings.again
+
+    async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> None:
+        if findings.broken:
+            await self._give_up(step, findings.broken)
+        if findings.again:
+            order = Void(step=step, attempt=attempt, micro_batches=findings.again)
+            await self._desk.send_all([lane.host for lane in plan.lanes], order)
+
+    def _describe(self, work: StepWork, plan: Plan, attempt: int) -> Assignment:
+        return Assignment(
+            run=self._run,
+            view=self._view,
+            attempt=attempt,
+            step=work.step,
+            training=plan.training,
+            stages=plan.stages,
+            micro_batches=_micro_batches(plan),
+            settles_before_use=plan.when == "before_use",
+            positions=work.positions or {},
+        )
+
+    async def _sum_up(self, step: int) -> dict[str, Tensor]:
+        await self._desk.send_all(self.hosts, SumUp(step=step))
+        reports = await self._desk.gather(SummedUp, len(self.hosts))
+        if self._oversight:
+            return await self._oversight.join_gradients(reports, self._talk)
+        return _merge(report.norms for report in reports)
+
+    async def _prepare(self, work: StepWork, coefficient: float) -> None:
+        order = Prepare(step=work.step, learning_rate=work.learning_rate, clip_coefficient=coefficient)
+        await self._desk.send_all(self.hosts, order)
+        prepared = await self._desk.gather(Prepared, len(self.hosts))
+        if self._oversight:
+            await self._desk.send_all(self.hosts, Open(step=work.step))
+            opened = await self._desk.gather(Opened, len(self.hosts))
+            await self._oversight.join_states(
+                prepared, opened, self._talk, clip_coefficient=coefficient, learning_rate=work.learning_rate
+            )
 
     async def _give_up(self, step: int, cause: NonFinite) -> None:
         """Take everyone back to the last commit, then raise."""
-        await self._order_all(Discard(step=step))
-        waiting = set(self.hosts)
-        while waiting:
-            report = await self._endpoint.receive()
-            if isinstance(report, Discarded):
-                waiting.discard(report.host)
+        await self._desk.send_all(self.hosts, Discard(step=step))
+        await self._desk.gather(Discarded, len(self.hosts))
+        self._desk.forget()
         raise NonFiniteError(
             "SW-N101",
             f"stage {cause.slot.stage} made {cause.what} that is not finite",
@@ -202,20 +332,20 @@ class Coordinator:
             " checkpoint: --set model.name=runs/NAME/checkpoints/step-N, or model.adapter= under LoRA",
         )
 
-    def _explain_norm(self, plan: Plan, step: int, norms: Mapping[str, Tensor]) -> NonFinite:
+    def _explain_norm(self, work: StepWork, norms: Mapping[str, Tensor]) -> NonFinite:
         """The stage nearest to the loss whose gradients are not finite; failing that, the one with the largest."""
         broken = [self._stage_of[name] for name, norm in norms.items() if not norm.isfinite()]
         stage = max(broken) if broken else self._stage_of[max(norms, key=lambda name: float(norms[name]))]
         slot = Slot(
             run=self._run,
-            view=0,
-            attempt=0,
-            step=step,
-            micro_batch=plan.micro_batches - 1,
+            view=self._view.view,
+            attempt=self._first_attempt,
+            step=work.step,
+            micro_batch=work.plan.micro_batches - 1,
             direction=Direction.BACKWARD,
             stage=stage,
         )
-        return NonFinite(host=self._hosts[stage], slot=slot, what="a weight gradient")
+        return NonFinite(host=self._holders[Role.STAGE, stage], slot=slot, what="a weight gradient")
 
 
 @lru_cache(maxsize=64)
@@ -224,8 +354,13 @@ def _write_actions(lane: Lane) -> tuple[str, ...]:
     return tuple(str(action) for action in lane.actions)
 
 
+@lru_cache(maxsize=64)
+def _micro_batches(plan: Plan) -> tuple[int, ...]:
+    return tuple(sorted({action.micro_batch for lane in plan.lanes for action in lane.actions}))
+
+
 def _losses(played: Sequence[Played]) -> dict[int, float]:
-    """Each micro-batch's mean loss, in order."""
+    """Each micro-batch's mean loss, in order; of what was run again the last."""
     losses = _merge(report.losses for report in played)
     return {micro_batch: float(losses[micro_batch]) for micro_batch in sorted(losses)}
 
@@ -235,3 +370,4 @@ K = TypeVar("K")
 
 def _merge(parts: Iterable[Mapping[K, Tensor]]) -> dict[K, Tensor]:
     return {key: value for part in parts for key, value in part.items()}
+

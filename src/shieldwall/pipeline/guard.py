@@ -31,7 +31,10 @@ class Guard(Protocol):
     def begin(self, play: Play) -> None:
         """A lane is about to be played; of an older step nothing is kept, of older attempts everything."""
 
-    def admit(self, frame: TensorFrame) -> Tensor | None:
+    def is_stale(self, frame: TensorFrame) -> bool:
+        """Whether a frame belongs to work that is over; it is then noted as refused."""
+
+    async def admit(self, frame: TensorFrame) -> Tensor | None:
         """The tensor of a frame that came in, or None where it cannot be used, which is then noted."""
 
     async def seal(self, slot: Slot, tensor: Tensor, made_from: Slot | None, destinations: tuple[str, ...]) -> Signed[Header]:
@@ -46,17 +49,23 @@ class Guard(Protocol):
     def halt(self, slot: Slot, made_from: Slot | None, what: str) -> None:
         """What this host made for `slot` is not finite."""
 
-    def hear(self, note: Note) -> None:
+    async def hear(self, note: Note) -> None:
         """A statement has come in."""
 
     def correct(self, order: Correct) -> None:
         """The initiator has put a tensor in the place of what came for a slot."""
 
+    def corrected(self, slot: Slot) -> Tensor | None:
+        """The tensor that the initiator has put in the place of what came for `slot`, if it has."""
+
     def settled(self, slot: Slot) -> Tensor | None:
         """The tensor of `slot` once it is settled, corrected where it had to be; None until then."""
 
-    def show(self, order: Show, host: str) -> Shown:
+    def show(self, order: Show) -> Shown:
         """What this host has of a slot's tensor."""
+
+    def answers_for(self, role: Role, stage: int) -> bool:
+        """Whether the stage or duplicate is one that is compared with another."""
 
     def claim(self, stage: int, role: Role, step: int, gradients: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> Signed[GradientClaim]:
         """The signed claim about the summed gradients."""

@@ -1,60 +1,61 @@
-"""The stage host: takes stages, plays lanes, prepares and commits, and reports.
+"""The stage host: takes stages and duplicates, plays lanes, prepares and commits, and reports.
 
-The same host serves every deployment. It knows its endpoint, its compute and its hooks, and nothing of the other
-hosts but what arrives in messages.
+The same host serves every deployment. It knows its endpoint, its compute, its hooks and its guard, and nothing of the
+other hosts but what arrives in messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from shieldwall.core.errors import TransportError
-from shieldwall.core.ids import COORDINATOR
+from shieldwall.core.hooks import Hook, Update
+from shieldwall.core.ids import COORDINATOR, Role
 from shieldwall.core.messages import (
     Assign,
     Assigned,
     Commit,
     Committed,
+    Correct,
+    Corrected,
     Discard,
     Discarded,
     Message,
     NonFinite,
+    Open,
+    Opened,
     Play,
     Played,
     Prepare,
     Prepared,
+    Release,
+    Released,
     SendState,
+    Show,
     StateReport,
     Stop,
+    SummedUp,
+    SumUp,
+    TakeGradients,
+    Taken,
+    TakePrepared,
+    View,
+    Viewed,
+    Void,
 )
-from shieldwall.models.settings import ModelSettings
-from shieldwall.models.span import StageSpan
-from shieldwall.models.stage import StageModel
 from shieldwall.pipeline.compute import Compute, InlineCompute
+from shieldwall.pipeline.door import Door
 from shieldwall.pipeline.feed import Feed
-from shieldwall.core.hooks import Hook, Update
-from shieldwall.pipeline.hosted_stage import HostedStage, TiedGradients
+from shieldwall.pipeline.guard import Guard
+from shieldwall.pipeline.holdings import Holdings, HostSettings, on_device
 from shieldwall.pipeline.lane import LanePlayer, NonFiniteFound
 from shieldwall.pipeline.mailbox import Mailbox, StepDiscarded
-from shieldwall.pipeline.optimizer import OptimizerSettings
-from shieldwall.pipeline.update import StageUpdate
 from shieldwall.transport import Endpoint
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """What every host of a run is told before it takes a stage."""
-
-    model: ModelSettings
-    seed: int
-    device: torch.device
-    optimizer: OptimizerSettings
-    gradient_checkpointing: bool = False
-    """Keep only a stage's inputs between forward and backward, and compute the rest again."""
+__all__ = ["HostSettings", "StageHost"]
 
 
 class StageHost:
@@ -63,9 +64,10 @@ class StageHost:
     Args:
         endpoint: its end of the transport.
         settings: of the run.
-        hooks: called at the borders of its stages and around their updates.
+        hooks: called at the borders of its stages, around their updates, at its checks and at the door.
         compute: how it runs computation.
         feed: tokens; only the initiator's host has one.
+        guard: keeps its records in a run that is checked; None where nothing is.
     """
 
     def __init__(
@@ -76,15 +78,17 @@ class StageHost:
         hooks: Sequence[Hook] = (),
         compute: Compute | None = None,
         feed: Feed | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        self._endpoint = endpoint
+        self.name = endpoint.name
         self._settings = settings
         self._hooks = tuple(hooks)
         self._compute = compute or InlineCompute()
         self._feed = feed
-        self._mailbox = Mailbox(endpoint)
-        self._stages: dict[int, HostedStage] = {}
-        self._updates: dict[int, StageUpdate] = {}
+        self._guard = guard
+        self._door = Door(endpoint, self._hooks, guard)
+        self._mailbox = Mailbox(endpoint, guard, self._attend, self._door.send_notes)
+        self._holdings = Holdings(settings, hold_apart=guard is not None)
 
     async def serve(self) -> None:
         """Obey orders until told to stop.
@@ -96,61 +100,94 @@ class StageHost:
             await self._obey(order)
 
     async def _obey(self, order: Message) -> None:
-        if isinstance(order, Assign):
-            await self._assign(order)
-        elif isinstance(order, Play):
-            await self._play(order)
-        elif isinstance(order, Prepare):
-            await self._prepare(order)
-        elif isinstance(order, Commit):
-            await self._commit(order)
-        elif isinstance(order, Discard):
-            await self._discard(order)
-        elif isinstance(order, SendState):
-            state = self._updates[order.stage].committed
-            await self._report(StateReport(host=self._endpoint.name, stage=order.stage, state=state))
+        match order:
+            case Assign():
+                await self._assign(order)
+            case Release():
+                self._holdings.release(order.role, order.stage)
+                await self._report(Released(host=self.name, stage=order.stage, role=order.role))
+            case View():
+                if self._guard:
+                    self._guard.see_view(order)
+                await self._report(Viewed(host=self.name, view=order.view))
+            case Play():
+                await self._play(order)
+            case SumUp():
+                await self._sum_up(order)
+            case TakeGradients():
+                gradients = {name: gradient.clone() for name, gradient in order.gradients.items()}
+                self._holdings.get(order.role, order.stage).stage.use_gradients(gradients)
+                await self._report(Taken(host=self.name, step=order.step, stage=order.stage, role=order.role))
+            case Prepare():
+                await self._prepare(order)
+            case Open():
+                openings = self._guard.open_envelopes(order.step) if self._guard else ()
+                await self._report(Opened(host=self.name, step=order.step, openings=openings))
+            case TakePrepared():
+                await self._take_prepared(order)
+            case Commit():
+                await self._commit(order)
+            case Discard():
+                await self._discard(order)
+            case _:
+                raise TransportError(
+                    "SW-T104",
+                    f"{self.name} was sent something that is no order",
+                    expected="an order of the coordinator",
+                    got=type(order).__name__,
+                )
+
+    async def _attend(self, message: Message) -> bool:
+        """Answer what cannot wait until the lane is played; False where the message is not of that kind."""
+        if isinstance(message, SendState):
+            await self._send_state(message)
+        elif self._guard is None or isinstance(message, Void):
+            return isinstance(message, Void)
+        elif isinstance(message, Correct):
+            self._guard.correct(message)
+            await self._report(Corrected(host=self.name, slot=message.header.statement.slot))
+        elif isinstance(message, Show):
+            await self._report(self._guard.show(message))
         else:
-            raise TransportError(
-                "SW-T104",
-                f"{self._endpoint.name} was sent something that is no order",
-                expected="an order of the coordinator",
-                got=type(order).__name__,
-            )
+            return False
+        return True
 
     async def _assign(self, order: Assign) -> None:
-        settings = self._settings
-        span = StageSpan(order.stage, order.stages, order.first_layer, order.last_layer)
-        model = StageModel(settings.model, span, order.state.parameters, frozen=order.frozen, device=settings.device)
-        stage = HostedStage(model, settings.seed, settings.device, recompute=settings.gradient_checkpointing)
-        moments = {
-            name: {key: moment.to(settings.device) for key, moment in kept.items()}
-            for name, kept in order.state.moments.items()
-        }
-        self._stages[order.stage] = stage
-        self._updates[order.stage] = StageUpdate(stage, moments, settings.optimizer)
-        self._tie_ends(order.stages)
-        await self._report(Assigned(host=self._endpoint.name, stage=order.stage))
-
-    def _tie_ends(self, stages: int) -> None:
-        first, last = self._stages.get(0), self._stages.get(stages - 1)
-        if first is None or last is None or first is last:
-            return
-        handles = last.model.tie_head(first.model)
-        if handles:
-            first.tied = last.tied = TiedGradients(handles, first.model)
+        label = Update(host=self.name, stage=order.stage, step=-1, role=order.role)
+        state, frozen = order.state, order.frozen
+        for hook in self._hooks:
+            state, frozen = await hook.before_hold(label, state, frozen)
+        held = self._holdings.take(
+            Assign(
+                stage=order.stage,
+                stages=order.stages,
+                role=order.role,
+                first_layer=order.first_layer,
+                last_layer=order.last_layer,
+                state=state,
+                frozen=frozen,
+            )
+        )
+        if self._guard:
+            self._guard.hold(order.stage, order.role, order.state, order.frozen, held.stage.model.buffers)
+        await self._report(Assigned(host=self.name, stage=order.stage, role=order.role))
 
     async def _play(self, order: Play) -> None:
-        for stage in self._stages.values():
-            stage.model.set_training(order.training)
+        for _, _, held in self._holdings:
+            held.stage.model.set_training(order.training)
+        if self._guard:
+            self._guard.begin(order)
+        self._mailbox.begin(order)
         player = LanePlayer(
             order,
-            self._stages,
+            self._holdings,
             arrived_s=self._mailbox.order_arrived_s,
-            endpoint=self._endpoint,
+            door=self._door,
             mailbox=self._mailbox,
             compute=self._compute,
             hooks=self._hooks,
             feed=self._feed,
+            guard=self._guard,
         )
         try:
             await player.play()
@@ -158,14 +195,13 @@ class StageHost:
             return
         except NonFiniteFound as found:
             what = found.what + self._blame_weights(found.slot.stage, order.step)
-            await self._report(NonFinite(host=self._endpoint.name, slot=found.slot, what=what))
+            await self._report(NonFinite(host=self.name, slot=found.slot, what=what))
             return
-        norms = self._norms() if order.training else {}
         await self._report(
             Played(
-                host=self._endpoint.name,
+                host=self.name,
                 step=order.step,
-                norms=norms,
+                attempt=order.attempt,
                 losses=player.losses,
                 work=tuple(player.work),
             )
@@ -173,54 +209,81 @@ class StageHost:
 
     def _blame_weights(self, stage: int, step: int) -> str:
         """Says so where the stage's weights were broken before the step began."""
-        parameters = self._stages[stage].model.parameters.values()
+        parameters = self._holdings.get(Role.STAGE, stage).stage.model.parameters.values()
         if all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
             return ""
         return f", from weights that the update of step {step - 1} (or the model itself) had made so,"
 
-    def _norms(self) -> dict[str, Tensor]:
-        return {name: norm for stage in self._stages.values() for name, norm in stage.norms().items()}
+    async def _sum_up(self, order: SumUp) -> None:
+        norms: dict[str, Tensor] = {}
+        claims = []
+        for role, stage, held in self._holdings:
+            held.stage.sum_up()
+            gradients: Mapping[str, Tensor] = held.stage.gradients()
+            for hook in self._hooks:
+                gradients = await hook.before_prepare(self._label(role, stage, order.step), gradients)
+            held.stage.use_gradients(gradients)
+            own = held.stage.norms()
+            if role is Role.STAGE:
+                norms |= own
+            if self._guard and self._guard.answers_for(role, stage):
+                claims.append(self._guard.claim(stage, role, order.step, gradients, own))
+        await self._report(SummedUp(host=self.name, step=order.step, norms=norms, claims=tuple(claims)))
 
     async def _prepare(self, order: Prepare) -> None:
-        for stage, update in self._updates.items():
-            label = self._label(stage, order.step)
-            gradients: Mapping[str, Tensor] = update.clipped_gradients(order.clip_coefficient)
+        seals = []
+        for role, stage, held in self._holdings:
+            held.update.scale_gradients(order.clip_coefficient)
+            prepared = held.update.prepare(held.stage.gradients(), order.learning_rate)
             for hook in self._hooks:
-                gradients = await hook.before_prepare(label, gradients)
-            prepared = update.prepare(gradients, order.learning_rate)
-            for hook in self._hooks:
-                prepared = await hook.after_prepare(label, prepared)
-            update.prepared = prepared
-        await self._report(Prepared(host=self._endpoint.name, step=order.step))
+                prepared = await hook.after_prepare(self._label(role, stage, order.step), prepared)
+            held.update.prepared = prepared
+            if self._guard and self._guard.answers_for(role, stage):
+                seals.append(self._guard.close_envelope(stage, role, order.step, prepared))
+        await self._report(Prepared(host=self.name, step=order.step, seals=tuple(seals)))
+
+    async def _take_prepared(self, order: TakePrepared) -> None:
+        state = on_device(order.state, self._settings.device)
+        self._holdings.get(order.role, order.stage).update.prepared = state
+        if self._guard:
+            self._guard.close_envelope(order.stage, order.role, order.step, state)
+        await self._report(Taken(host=self.name, step=order.step, stage=order.stage, role=order.role))
 
     async def _commit(self, order: Commit) -> None:
-        for stage, update in self._updates.items():
-            label = self._label(stage, order.step)
-            state = update.prepared
+        for role, stage, held in self._holdings:
+            label = self._label(role, stage, order.step)
+            state = held.update.prepared
             if state is None:
                 raise TransportError(
                     "SW-T105",
-                    f"{self._endpoint.name} was told to commit what it has not prepared",
+                    f"{self.name} was told to commit what it has not prepared",
                     where=f"step {order.step}, stage {stage}",
                     expected="Prepare before Commit",
                     got="Commit alone",
                 )
             for hook in self._hooks:
                 state = await hook.before_commit(label, state)
-            update.commit(state)
+            held.update.commit(state)
             for hook in self._hooks:
                 await hook.after_commit(label, state)
         self._mailbox.forget_tensors()
-        await self._report(Committed(host=self._endpoint.name, step=order.step))
+        receipt = self._guard.commit(order.step, order.head) if self._guard else None
+        await self._report(Committed(host=self.name, step=order.step, receipt=receipt))
 
     async def _discard(self, order: Discard) -> None:
-        for update in self._updates.values():
-            update.discard()
+        for _, _, held in self._holdings:
+            held.update.discard()
         self._mailbox.forget_tensors()
-        await self._report(Discarded(host=self._endpoint.name, step=order.step))
+        await self._report(Discarded(host=self.name, step=order.step))
 
-    def _label(self, stage: int, step: int) -> Update:
-        return Update(host=self._endpoint.name, stage=stage, step=step)
+    async def _send_state(self, order: SendState) -> None:
+        state = self._holdings.get(order.role, order.stage).update.committed
+        for hook in self._hooks:
+            state = await hook.before_serve(self._label(order.role, order.stage, -1), state)
+        await self._report(StateReport(host=self.name, stage=order.stage, state=state, role=order.role))
+
+    def _label(self, role: Role, stage: int, step: int) -> Update:
+        return Update(host=self.name, stage=stage, step=step, role=role)
 
     async def _report(self, report: Message) -> None:
-        await self._endpoint.send(COORDINATOR, report)
+        await self._door.send(COORDINATOR, report)

@@ -3,6 +3,9 @@
 Autograd never crosses a border: the activation that comes in becomes a leaf of a graph of the stage's own, and its
 gradient is what goes back. Gradients are summed in micro-batch order, as a single process would.
 
+Where steps are checked, a micro-batch's gradients may enter the sum only once the micro-batch is settled everywhere; until
+then they are held apart (`hold_apart`, `sum_up`). The additions, and so the bits, are the same.
+
 A head that is tied to the embeddings needs care, because its share of the gradient and the embeddings' share arise in
 different stages and at different times. The whole model adds the two within each micro-batch and only then adds the
 micro-batch to the sum, and float addition minds the order. So the head's shares wait here until the embeddings' share
@@ -11,6 +14,7 @@ of the same micro-batch is there (`TiedGradients`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +63,16 @@ class TiedGradients:
             owner.grad = None
         return sums
 
-    def add_micro_batch(self, micro_batch: int, sums: dict[str, Tensor | None]) -> None:
-        """Add head's and embeddings' shares of one micro-batch, then add them to the sums so far."""
+    def join_shares(self, micro_batch: int) -> None:
+        """Add head's and embeddings' shares of one micro-batch."""
         head_shares = self._waiting.pop(micro_batch)
         for name, owner in self._owners.items():
-            both = head_shares[name].add_(_take_gradient(owner))
-            so_far = sums[name]
+            owner.grad = head_shares[name].add_(_take_gradient(owner))
+
+    def add_to_sums(self, sums: dict[str, Tensor | None]) -> None:
+        """Add the micro-batch's joined shares to the sums so far."""
+        for name, owner in self._owners.items():
+            both, so_far = _take_gradient(owner), sums[name]
             owner.grad = both if so_far is None else so_far.add_(both)
 
     def share_memory(self) -> None:
@@ -100,10 +108,13 @@ class HostedStage:
     def __init__(self, model: StageModel, seed: int, device: torch.device, *, recompute: bool = False) -> None:
         self.model = model
         self.tied: TiedGradients | None = None
+        self.hold_apart = False
+        """Keep each micro-batch's gradients by themselves until `sum_up`."""
         self._seed = seed
         self._device = device
         self._recompute = recompute
         self._open: dict[int, _OpenMicroBatch] = {}
+        self._held: dict[int, dict[str, Tensor]] = {}
 
     def forward(
         self, step: int, micro_batch: int, value: Tensor, positions_BT: Tensor | None = None, *, training: bool
@@ -145,25 +156,30 @@ class HostedStage:
         return loss.detach()
 
     def backward(self, micro_batch: int, gradient_BTD: Tensor | None) -> Tensor | None:
-        """Add the micro-batch's weight gradients to the sums.
+        """Compute the micro-batch's weight gradients and add them to the sums, or hold them apart.
 
         Args:
-            micro_batch: which one; micro-batches must come in their order.
+            micro_batch: which one; micro-batches must come in their order where they are added at once.
             gradient_BTD: of the loss with respect to the stage's output; None at the last stage.
 
         Returns:
             Gradient (B, T, D) with respect to the stage's input, ready to travel; None at the first stage.
         """
         opened = self._open.pop(micro_batch)
-        sums = self.tied.set_sums_aside() if self.tied and self.model.span.embeddings else None
+        tied_here = self.tied if self.model.span.embeddings else None
+        sums = tied_here.set_sums_aside() if tied_here else {}
         arrived = None if gradient_BTD is None else gradient_BTD.to(self._device)
         end = self._compute_again(opened) if opened.exit is None else opened.exit
         if end.requires_grad:
             torch.autograd.backward(end, arrived)
         if self.tied and self.model.span.head:
             self.tied.keep_head_share(micro_batch)
-        if self.tied and sums is not None:
-            self.tied.add_micro_batch(micro_batch, sums)
+        if tied_here:
+            tied_here.join_shares(micro_batch)
+        if self.hold_apart:
+            self._held[micro_batch] = self._take_gradients()
+        elif tied_here:
+            tied_here.add_to_sums(sums)
         return None if opened.entry.grad is None else opened.entry.grad.contiguous()
 
     def _compute(self, opened: _OpenMicroBatch) -> Tensor:
@@ -182,13 +198,33 @@ class HostedStage:
                 return output
             return self.model.loss(output, opened.batch.labels_BT.to(self._device)) / opened.batch.loss_divisor
 
+    def _take_gradients(self) -> dict[str, Tensor]:
+        taken = self.gradients()
+        self.forget_gradients()
+        return taken
+
+    def sum_up(self) -> None:
+        """Add up the gradients that are held apart, in micro-batch order."""
+        for micro_batch in sorted(self._held):
+            for name, share in self._held.pop(micro_batch).items():
+                parameter = self.model.parameters[name]
+                parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The summed gradients by parameter name; parameters that the step did not reach are left out."""
+        return {
+            name: parameter.grad for name, parameter in self.model.parameters.items() if parameter.grad is not None
+        }
+
+    def use_gradients(self, gradients: Mapping[str, Tensor]) -> None:
+        """Put `gradients` in the place of the summed ones."""
+        for name, parameter in self.model.parameters.items():
+            given = gradients.get(name)
+            parameter.grad = None if given is None else given.to(device=parameter.device, dtype=parameter.dtype)
+
     def norms(self) -> dict[str, Tensor]:
         """Norm (0-dim, on the CPU) of each parameter's summed gradient."""
-        return {
-            name: torch.linalg.vector_norm(parameter.grad).cpu()
-            for name, parameter in self.model.parameters.items()
-            if parameter.grad is not None
-        }
+        return {name: torch.linalg.vector_norm(gradient).cpu() for name, gradient in self.gradients().items()}
 
     def forget_gradients(self) -> None:
         """Drop the summed gradients."""
@@ -198,6 +234,7 @@ class HostedStage:
     def forget_step(self) -> None:
         """Drop graphs and gradients of the step in work."""
         self._open.clear()
+        self._held.clear()
         self.forget_gradients()
         if self.tied:
             self.tied.forget()

@@ -1,26 +1,28 @@
-"""Playing a lane: receive, compute, send, in the order that the plan says."""
+"""Playing a lane: receive, compute, check, send, in the order that the plan says."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from shieldwall.core.ids import Direction, Slot
-from shieldwall.core.messages import PassTime, Play, TensorFrame
-from shieldwall.pipeline.compute import Compute
-from shieldwall.pipeline.feed import Feed, MicroBatch
 from shieldwall.core.hooks import Border, Hook
+from shieldwall.core.ids import Direction, Role, Slot
+from shieldwall.core.messages import PassTime, Play, TensorFrame
+from shieldwall.core.signing import Signed
+from shieldwall.core.statements import Header
+from shieldwall.pipeline.compute import Compute
+from shieldwall.pipeline.door import Door
+from shieldwall.pipeline.feed import Feed, MicroBatch
+from shieldwall.pipeline.guard import Guard
+from shieldwall.pipeline.holdings import Holdings
 from shieldwall.pipeline.hosted_stage import HostedStage
-from shieldwall.pipeline.mailbox import Mailbox
+from shieldwall.pipeline.lane_text import Key, made_by, read_lane
+from shieldwall.pipeline.mailbox import Mailbox, MicroBatchVoid
 from shieldwall.schedule import Action, Kind
-from shieldwall.transport import Endpoint
 
 
 class NonFiniteFound(Exception):  # noqa: N818 (reported by the host, never shown)
@@ -32,91 +34,117 @@ class NonFiniteFound(Exception):  # noqa: N818 (reported by the host, never show
         self.what = what
 
 
-class _Key(NamedTuple):
-    """Names a tensor within a step: the activation that `stage` makes, or the gradient that it sends back."""
-
-    backward: bool
-    stage: int
-    micro_batch: int
-
-
 class LanePlayer:
     """Plays one host's actions of one step.
 
     Args:
         play: the order.
+        holdings: the stages and duplicates that the host holds.
         arrived_s: `time.perf_counter()` when the order had come in.
-        stages: the stages that the host holds, by number.
-        endpoint: where tensors leave.
-        mailbox: where tensors arrive.
+        door: where messages leave.
+        mailbox: where they arrive.
         compute: how computation is run.
         hooks: called at the borders, in this order.
         feed: tokens, on the host of the first and last stage alone.
+        guard: headers and checks; None in a run that checks nothing.
     """
 
     def __init__(
         self,
         play: Play,
-        stages: Mapping[int, HostedStage],
+        holdings: Holdings,
         *,
         arrived_s: float,
-        endpoint: Endpoint,
+        door: Door,
         mailbox: Mailbox,
         compute: Compute,
         hooks: Sequence[Hook],
         feed: Feed | None,
+        guard: Guard | None,
     ) -> None:
         self._play = play
+        self._holdings = holdings
         self._arrived_s = arrived_s
-        self._stages = stages
-        self._endpoint = endpoint
+        self._door = door
         self._mailbox = mailbox
         self._compute = compute
         self._hooks = hooks
         self._feed = feed
-        self._actions, uses = _read_actions(play.actions)
-        self._uses = uses.copy()
-        self._tensors: dict[_Key, Tensor] = {}
+        self._guard = guard
+        self._lane = read_lane(play.actions)
+        self._uses = self._lane.uses.copy()
+        self._tensors: dict[Key, Tensor] = {}
+        self._headers: dict[Key, Signed[Header]] = {}
         self.losses: dict[int, Tensor] = {}
         self.work: list[PassTime] = []
-        """When each forward and backward pass ran, as far as the lane is played."""
+        """When each pass ran, as far as the lane is played."""
 
     async def play(self) -> None:
         """Play to the end.
 
         Raises:
-            NonFiniteFound: a stage made a NaN or an infinity; it was not sent.
+            NonFiniteFound: a stage made a NaN or an infinity; it was not sent. Under a guard it is noted instead.
             StepDiscarded: the coordinator gave the step up.
         """
-        for action, text in zip(self._actions, self._play.actions, strict=True):
-            await self._one(action, text)
+        for action, text in zip(self._lane.actions, self._play.actions, strict=True):
+            if action.micro_batch in self._mailbox.void:
+                continue
+            try:
+                await self._one(action, text)
+            except MicroBatchVoid:
+                continue
+            except NonFiniteFound as found:
+                if self._guard is None:
+                    raise
+                self._guard.halt(found.slot, self._made_from(action), found.what)
+                self._mailbox.void.add(action.micro_batch)
+            if self._guard:
+                await self._door.send_notes()
 
     async def _one(self, action: Action, text: str) -> None:
         if action.kind.is_compute:
             start_s = time.perf_counter() - self._arrived_s
-            await (self._forward(action) if action.kind is Kind.FORWARD else self._backward(action))
+            await self._pass(action)
             self.work.append(PassTime(text, start_s, time.perf_counter() - self._arrived_s))
         elif action.kind.is_send:
             await self._send(action)
+        elif action.kind.is_wait:
+            key = made_by(action)
+            self._tensors[key] = await self._mailbox.take_settled(self._slot(key))
         else:
-            key = _made_by(action)
+            key = made_by(action)
             self._tensors[key] = await self._mailbox.take_tensor(self._slot(key))
 
+    async def _pass(self, action: Action) -> None:
+        if action.kind is Kind.FORWARD:
+            await self._forward(action)
+        elif action.kind is Kind.BACKWARD:
+            await self._backward(action)
+        else:
+            await self._check(action)
+
     async def _send(self, action: Action) -> None:
-        key = _made_by(action)
+        key = made_by(action)
+        border = self._border(key)
+        tensor = made = self._use(key)
+        header = self._headers.get(key)
+        for hook in self._hooks:
+            tensor = await hook.before_send(border, action.peer, tensor)
+        if tensor is not made and header is not None and self._guard:
+            header = await self._guard.reseal(header, tensor, action.peer)
         frame = TensorFrame(
-            slot=self._slot(key), source=self._endpoint.name, destination=action.peer, tensor=self._use(key)
+            slot=border.slot, source=border.host, destination=action.peer, tensor=tensor, header=header
         )
-        await self._endpoint.send(action.peer, frame)
+        await self._door.send(action.peer, frame)
 
     async def _forward(self, action: Action) -> None:
-        stage, micro_batch = self._stages[action.stage], action.micro_batch
-        key = _Key(False, action.stage, micro_batch)
+        stage, micro_batch = self._holdings.get(Role.STAGE, action.stage).stage, action.micro_batch
+        key = Key(False, action.stage, micro_batch)
         border = self._border(key)
         if stage.model.span.embeddings:
             value = self._batch(micro_batch).tokens_BT
         else:
-            value = self._use(_Key(False, action.stage - 1, micro_batch))
+            value = self._use(Key(False, action.stage - 1, micro_batch))
             for hook in self._hooks:
                 value = await hook.before_forward(border, value)
         if stage.model.span.head:
@@ -125,8 +153,8 @@ class LanePlayer:
         output = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, value))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
-        _require_finite(output, border.slot, "an activation")
-        self._tensors[key] = output
+        require_finite(output, border.slot, "an activation")
+        await self._keep_made(action, key, output)
 
     def _compute_forward(self, stage: HostedStage, micro_batch: int, value: Tensor) -> Tensor:
         play = self._play
@@ -136,16 +164,16 @@ class LanePlayer:
     def _forward_to_loss(self, stage: HostedStage, micro_batch: int, value: Tensor, slot: Slot) -> None:
         logits_BTV = self._compute_forward(stage, micro_batch, value)
         loss = stage.loss(micro_batch, logits_BTV, self._batch(micro_batch), training=self._play.training)
-        _require_finite(loss, slot, "a loss")
+        require_finite(loss, slot, "a loss")
         self.losses[micro_batch] = loss
 
     async def _backward(self, action: Action) -> None:
-        stage, micro_batch = self._stages[action.stage], action.micro_batch
-        key = _Key(True, action.stage, micro_batch)
+        stage, micro_batch = self._holdings.get(Role.STAGE, action.stage).stage, action.micro_batch
+        key = Key(True, action.stage, micro_batch)
         border = self._border(key)
         gradient = None
         if not stage.model.span.head:
-            gradient = self._use(_Key(True, action.stage + 1, micro_batch))
+            gradient = self._use(Key(True, action.stage + 1, micro_batch))
             for hook in self._hooks:
                 gradient = await hook.before_backward(border, gradient)
         sent_back = await self._compute.run(action, lambda: stage.backward(micro_batch, gradient))
@@ -153,25 +181,57 @@ class LanePlayer:
             return
         for hook in self._hooks:
             sent_back = await hook.after_backward(border, sent_back)
-        _require_finite(sent_back, border.slot, "a gradient")
-        self._tensors[key] = sent_back
+        require_finite(sent_back, border.slot, "a gradient")
+        await self._keep_made(action, key, sent_back)
 
-    def _use(self, key: _Key) -> Tensor:
+    async def _check(self, action: Action) -> None:
+        """Let a duplicate repeat its stage's pass, and have the guard compare."""
+        stage, micro_batch = self._holdings.get(Role.DUPLICATE, action.stage).stage, action.micro_batch
+        backward = action.kind is Kind.CHECK_BACKWARD
+        key = Key(backward, action.stage, micro_batch)
+        given = self._use(Key(backward, action.stage + 1 if backward else action.stage - 1, micro_batch))
+        border = self._border(key)
+        made: Tensor | None = None
+        if all([await hook.before_check(border) for hook in self._hooks]):
+            if backward:
+                made = await self._compute.run(action, lambda: stage.backward(micro_batch, given))
+            else:
+                made = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, given))
+        if self._guard:
+            await self._guard.check(border.slot, self._made_from(action), made)
+
+    async def _keep_made(self, action: Action, key: Key, tensor: Tensor) -> None:
+        if self._guard:
+            destinations = self._lane.destinations.get(key, ())
+            self._headers[key] = await self._guard.seal(
+                self._slot(key), tensor, self._made_from(action), destinations
+            )
+        if self._uses[key]:
+            self._tensors[key] = tensor
+
+    def _made_from(self, action: Action) -> Slot | None:
+        """The slot of the tensor that a pass works on; None where that is the initiator's own data."""
+        backward = action.kind.direction is Direction.BACKWARD
+        source = action.stage + 1 if backward else action.stage - 1
+        ends = self._play.stages
+        return self._slot(Key(backward, source, action.micro_batch)) if 0 <= source < ends else None
+
+    def _use(self, key: Key) -> Tensor:
         """The tensor behind `key`, let go of at its last use."""
         self._uses[key] -= 1
         return self._tensors[key] if self._uses[key] else self._tensors.pop(key)
 
     def _batch(self, micro_batch: int) -> MicroBatch:
         if self._feed is None:
-            raise LookupError(f"{self._endpoint.name} has no feed")
+            raise LookupError("this host has no feed")
         if self._play.training:
             return self._feed.training(self._play.step, micro_batch)
         return self._feed.evaluation(micro_batch)
 
-    def _border(self, key: _Key) -> Border:
-        return Border(host=self._endpoint.name, slot=self._slot(key))
+    def _border(self, key: Key) -> Border:
+        return Border(host=self._door.name, slot=self._slot(key))
 
-    def _slot(self, key: _Key) -> Slot:
+    def _slot(self, key: Key) -> Slot:
         forward = Direction.FORWARD if self._play.training else Direction.EVALUATION
         return Slot(
             run=self._play.run,
@@ -184,31 +244,12 @@ class LanePlayer:
         )
 
 
-@lru_cache(maxsize=64)
-def _read_actions(texts: tuple[str, ...]) -> tuple[tuple[Action, ...], Counter[_Key]]:
-    """The actions of a lane, and how often each tensor is used; the same lane comes again with every step."""
-    actions = tuple(Action.parse(text) for text in texts)
-    return actions, Counter(key for action in actions for key in _reads(action))
-
-
-def _made_by(action: Action) -> _Key:
-    """The tensor that a send or receive moves."""
-    backward = action.kind in (Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT)
-    return _Key(backward, action.stage, action.micro_batch)
-
-
-def _reads(action: Action) -> Iterable[_Key]:
-    """The tensors that an action uses up."""
-    if action.kind is Kind.FORWARD:
-        return [_Key(False, action.stage - 1, action.micro_batch)]
-    if action.kind is Kind.BACKWARD:
-        return [_Key(True, action.stage + 1, action.micro_batch)]
-    return [_made_by(action)] if action.kind.is_send else []
-
-
-def _require_finite(tensor: Tensor, slot: Slot, what: str) -> None:
+def require_finite(tensor: Tensor, slot: Slot, what: str) -> None:
     """A sum is the cheapest look at every value: any NaN or infinity shows in it. Finite values may overflow it too,
     so a sum that is not finite is only a reason to look closer.
+
+    Raises:
+        NonFiniteFound: there is one.
     """
     if not math.isfinite(tensor.sum().item()) and not bool(torch.isfinite(tensor).all()):
         raise NonFiniteFound(slot, what)

@@ -2,52 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from torch import Tensor
 
 from shieldwall.core.ids import Slot
-from shieldwall.core.messages import Discard, Message, TensorFrame
+from shieldwall.core.messages import Discard, Message, Note, Play, TensorFrame, Void
+from shieldwall.pipeline.guard import Guard
 from shieldwall.transport import Endpoint
+
+Attend = Callable[[Message], Awaitable[bool]]
+"""Answers what cannot wait; False where a message can."""
+Flush = Callable[[], Awaitable[None]]
+"""Sends what the guard wants said."""
 
 
 class StepDiscarded(Exception):  # noqa: N818 (control flow inside the room, never shown)
     """The coordinator gave up the step that is being played."""
 
 
-class Mailbox:
-    """Sorts one endpoint's messages into tensors, by slot, and orders."""
+class MicroBatchVoid(Exception):  # noqa: N818 (control flow inside the room, never shown)
+    """The coordinator has the micro-batch run again later; what is left of it in this lane is left out."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+
+class Mailbox:
+    """Sorts one endpoint's messages into tensors, by slot, statements and orders.
+
+    Args:
+        endpoint: where they come from.
+        guard: judges frames and hears statements; None in a run that checks nothing.
+        attend: answers orders that cannot wait until a lane is played.
+        flush: called after each message in a run that is checked.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        guard: Guard | None = None,
+        attend: Attend | None = None,
+        flush: Flush | None = None,
+    ) -> None:
         self._endpoint = endpoint
-        self._tensors: dict[Slot, Tensor] = {}
+        self._guard = guard
+        self._attend = attend
+        self._flush = flush
+        self._frames: dict[Slot, TensorFrame] = {}
         self._orders: list[tuple[Message, float]] = []
+        self._playing: Play | None = None
+        self.void: set[int] = set()
+        """Micro-batches that are left out of the lane that is played."""
         self.order_arrived_s = 0.0
         """`time.perf_counter()` when the order that was taken last had come in."""
 
+    def begin(self, play: Play) -> None:
+        """A lane is about to be played."""
+        self._playing = play
+        self.void.clear()
+        if self._guard:
+            for frame in list(self._frames.values()):
+                if self._guard.is_stale(frame):
+                    del self._frames[frame.slot]
+
     async def take_tensor(self, slot: Slot) -> Tensor:
-        """The tensor for `slot`, waiting for it.
+        """The tensor for `slot`, waiting for it, or what the initiator has put in its place.
 
         Raises:
             StepDiscarded: the coordinator gave the step up meanwhile.
+            MicroBatchVoid: the micro-batch is left out.
         """
-        while slot not in self._tensors:
-            self._sort(await self._endpoint.receive())
-            if any(isinstance(order, Discard) for order, _ in self._orders):
-                raise StepDiscarded
-        return self._tensors.pop(slot)
+        while True:
+            frame = self._frames.pop(slot, None)
+            if frame is not None:
+                tensor = frame.tensor if self._guard is None else await self._guard.admit(frame)
+                if tensor is not None:
+                    return tensor
+            if self._guard and (corrected := self._guard.corrected(slot)) is not None:
+                return corrected
+            await self.pump(slot)
+
+    async def take_settled(self, slot: Slot) -> Tensor:
+        """The tensor for `slot` once it is settled.
+
+        Raises:
+            StepDiscarded, MicroBatchVoid: as `take_tensor`.
+        """
+        if self._guard is None:
+            raise LookupError("a lane that waits for settlements needs a guard")
+        while (tensor := self._guard.settled(slot)) is None:
+            await self.pump(slot)
+        return tensor
+
+    async def pump(self, slot: Slot) -> None:
+        """Wait for one message and sort it; `slot` is what the caller waits for."""
+        if slot.micro_batch in self.void:
+            raise MicroBatchVoid
+        await self._sort(await self._endpoint.receive())
+        if any(isinstance(order, Discard) for order, _ in self._orders):
+            raise StepDiscarded
+        if slot.micro_batch in self.void:
+            raise MicroBatchVoid
 
     async def take_order(self) -> Message:
         """The next order, waiting for it."""
         while not self._orders:
-            self._sort(await self._endpoint.receive())
+            await self._sort(await self._endpoint.receive())
         order, self.order_arrived_s = self._orders.pop(0)
         return order
 
     def forget_tensors(self) -> None:
         """Drop what came for a step that is over."""
-        self._tensors.clear()
+        self._frames.clear()
 
-    def _sort(self, message: Message) -> None:
+    async def _sort(self, message: Message) -> None:
         if isinstance(message, TensorFrame):
-            self._tensors[message.slot] = message.tensor
-        else:
+            if self._guard is None or not self._guard.is_stale(message):
+                self._frames[message.slot] = message
+        elif isinstance(message, Note):
+            if self._guard:
+                await self._guard.hear(message)
+        elif self._attend is None or not await self._attend(message):
             self._orders.append((message, self._endpoint.arrived_s))
+        elif isinstance(message, Void):
+            self._leave_out(message)
+        if self._guard and self._flush:
+            await self._flush()
+
+    def _leave_out(self, order: Void) -> None:
+        playing = self._playing
+        if playing and (playing.step, playing.attempt) == (order.step, order.attempt):
+            self.void.update(order.micro_batches)

@@ -34,17 +34,11 @@ class StageUpdate:
         parameters = {name: parameter.data for name, parameter in self._stage.model.parameters.items()}
         return StageState(parameters=parameters, moments=self._moments)
 
-    def clipped_gradients(self, clip_coefficient: float) -> dict[str, Tensor]:
-        """The step's gradients, scaled in place where the coefficient is below 1."""
-        gradients = {
-            name: parameter.grad
-            for name, parameter in self._stage.model.parameters.items()
-            if parameter.grad is not None
-        }
+    def scale_gradients(self, clip_coefficient: float) -> None:
+        """Scale the step's gradients in place where the coefficient is below 1."""
         if clip_coefficient < 1.0:
-            for gradient in gradients.values():
+            for gradient in self._stage.gradients().values():
                 gradient.mul_(clip_coefficient)
-        return gradients
 
     def prepare(self, gradients: Mapping[str, Tensor], learning_rate: float) -> StageState:
         """Build the new state beside the old one, which stays in force; the gradients are used up.

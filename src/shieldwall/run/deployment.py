@@ -11,7 +11,9 @@ from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
 from shieldwall.core.hooks import Hook
-from shieldwall.pipeline.host import HostSettings, StageHost
+from shieldwall.pipeline.holdings import HostSettings
+from shieldwall.pipeline.host import StageHost
+from shieldwall.run.shield import Shield
 from shieldwall.schedule import Plan
 from shieldwall.transport import MemoryNetwork
 
@@ -27,6 +29,8 @@ async def deploy_in_process(
     clip_norm: float,
     hooks_of: Mapping[str, Sequence[Hook]] | None = None,
     compute_of: Callable[[str], Compute] | None = None,
+    shield: Shield | None = None,
+    spares: Sequence[str] = (),
 ) -> AsyncIterator[Coordinator]:
     """All hosts of `plan` as coroutines of this process over a memory transport, and their coordinator.
 
@@ -39,29 +43,42 @@ async def deploy_in_process(
         clip_norm: largest global norm; 0 switches clipping off.
         hooks_of: hooks by host name.
         compute_of: compute by host name; at once on the event loop if not given.
+        shield: keeps everybody's records and judges over them; None where nothing is checked.
+        spares: names of hosts that hold nothing yet.
 
     Raises:
         PlanError: SW-P112; hooks are given for a host that the plan does not have.
 
     If it fails: every host is cancelled and the first error is raised as it is.
     """
+    names = [*(host.name for host in plan.hosts), *spares]
     for name in hooks_of or {}:
-        plan.lane_of(name)
+        if name not in spares:
+            plan.lane_of(name)
     network = MemoryNetwork()
-    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm)
+    coordinator = Coordinator(
+        network.join(COORDINATOR),
+        run,
+        stage_of,
+        clip_norm,
+        oversight=shield.oversight if shield else None,
+        first_attempt=shield.first_attempt if shield else 0,
+    )
     try:
         async with asyncio.TaskGroup() as group:
-            for host in plan.hosts:
+            for name in names:
+                hooks = (hooks_of or {}).get(name, ())
                 stage_host = StageHost(
-                    network.join(host.name),
+                    network.join(name),
                     settings,
-                    hooks=(hooks_of or {}).get(host.name, ()),
-                    compute=compute_of(host.name) if compute_of else InlineCompute(),
-                    feed=feed if host.name == INITIATOR else None,
+                    hooks=hooks,
+                    compute=compute_of(name) if compute_of else InlineCompute(),
+                    feed=feed if name == INITIATOR else None,
+                    guard=shield.guard_of(name, hooks) if shield else None,
                 )
-                group.create_task(stage_host.serve(), name=host.name)
+                group.create_task(stage_host.serve(), name=name)
             yield coordinator
-            await coordinator.stop()
+            await coordinator.stop(names)
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from None
 

@@ -1,0 +1,104 @@
+"""What the coordinator asks of the one who watches a run: file statements, close cases, keep the record.
+
+The engine knows this contract and no defence. Without oversight nothing is asked, and every report is taken as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from shieldwall.core.ids import Role, Slot
+from shieldwall.core.messages import (
+    Committed,
+    Message,
+    NonFinite,
+    Note,
+    Opened,
+    Prepared,
+    Shown,
+    StageState,
+    StateReport,
+    SummedUp,
+    View,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The work of one order to play: what oversight must know of it."""
+
+    run: str
+    view: View
+    attempt: int = 0
+    step: int = 0
+    training: bool = True
+    stages: int = 0
+    micro_batches: tuple[int, ...] = ()
+    settles_before_use: bool = False
+    positions: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What oversight found while lanes were played, or after."""
+
+    again: tuple[int, ...] = ()
+    """Micro-batches that were tainted and have to be run again."""
+    broken: NonFinite | None = None
+    """A NaN or an infinity that honest work made."""
+
+
+class Correspondence(Protocol):
+    """How oversight talks to hosts: an order, and the answer to it. Reports of others wait meanwhile."""
+
+    async def show(self, host: str, slot: Slot) -> Shown:
+        """What `host` has of a slot's tensor."""
+
+    async def state(self, host: str, stage: int, role: Role) -> StateReport:
+        """The committed state of a stage or duplicate."""
+
+    async def order(self, host: str, order: Message) -> None:
+        """Give an order that is acknowledged, and wait for that."""
+
+
+class Oversight(Protocol):
+    """Watches one run."""
+
+    def file(self, note: Note) -> None:
+        """A statement has come in."""
+
+    def begin(self, assignment: Assignment) -> None:
+        """Lanes are about to be played."""
+
+    async def attend(self, talk: Correspondence) -> Findings:
+        """Do what cannot wait: close cases where a lane waits for it; name micro-batches that cannot go on."""
+
+    async def conclude(self, talk: Correspondence) -> Findings:
+        """All lanes are played: join, close what is open; name micro-batches that must be run again."""
+
+    async def join_gradients(self, reports: Sequence[SummedUp], talk: Correspondence) -> dict[str, Tensor]:
+        """The norms by parameter name, after stages and duplicates were compared."""
+
+    async def join_states(  # the update is repeated with these two numbers where roots differ
+        self,
+        prepared: Sequence[Prepared],
+        opened: Sequence[Opened],
+        talk: Correspondence,
+        *,
+        clip_coefficient: float,
+        learning_rate: float,
+    ) -> None:
+        """Compare the roots of the new states of stages and duplicates; afterwards both have the same."""
+
+    def seal_step(self, step: int, *, norm: float) -> str:
+        """Make the record of the step durable; gives its head, after which the step may be committed."""
+
+    def take_receipts(self, reports: Sequence[Committed]) -> None:
+        """The step is committed everywhere."""
+
+    def accept_state(self, report: StateReport) -> StageState | None:
+        """The state that a host has served, or None where it is not the one that is in force; that is a case."""

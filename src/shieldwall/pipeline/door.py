@@ -1,0 +1,45 @@
+"""Where messages leave a host: past its hooks, and with what its guard wants said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shieldwall.core.hooks import Hook
+from shieldwall.core.messages import Message
+from shieldwall.pipeline.guard import Guard
+from shieldwall.transport import Endpoint
+
+
+class Door:
+    """A host's way out.
+
+    Args:
+        endpoint: its end of the transport.
+        hooks: have a last look at every message.
+        guard: whose notes are sent first, in their order.
+    """
+
+    def __init__(self, endpoint: Endpoint, hooks: Sequence[Hook], guard: Guard | None) -> None:
+        self.name = endpoint.name
+        self._endpoint = endpoint
+        self._hooks = hooks
+        self._guard = guard
+
+    async def send(self, destination: str, message: Message) -> None:
+        """Send what the guard wants said, then `message`."""
+        await self.send_notes()
+        await self._post(destination, message)
+
+    async def send_notes(self) -> None:
+        """Send what the guard wants said."""
+        if self._guard:
+            for destination, note in self._guard.take_notes():
+                await self._post(destination, note)
+
+    async def _post(self, destination: str, message: Message) -> None:
+        posted: Message | None = message
+        for hook in self._hooks:
+            if posted is not None:
+                posted = await hook.before_post(destination, posted)
+        if posted is not None:
+            await self._endpoint.send(destination, posted)

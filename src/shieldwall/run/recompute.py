@@ -1,0 +1,111 @@
+"""The referee's machine: any stage's work once more, from the initiator's own frozen base and the state it was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from shieldwall.core.messages import Assign, StageState
+from shieldwall.core.tensor_roots import fixed_roots, state_root
+from shieldwall.models.span import StageSpan
+from shieldwall.pipeline.holdings import Held, HostSettings, build_held, on_device
+from shieldwall.verify.court.recompute import MicroBatchWork
+
+FrozenOf = Callable[[int], Mapping[str, Tensor]]
+"""A stage's part of what training leaves alone, as the initiator has it."""
+
+
+class StageRecompute:
+    """Repeats the work of stages in the run's arithmetic; fulfils `verify.court.recompute.Recompute`.
+
+    Args:
+        settings: what every host was told.
+        spans: the layers of each stage.
+        frozen_of: the frozen base of a stage.
+    """
+
+    def __init__(self, settings: HostSettings, spans: Sequence[StageSpan], frozen_of: FrozenOf) -> None:
+        self._settings = settings
+        self._spans = spans
+        self._frozen_of = frozen_of
+        self._fixed: dict[int, dict[str, str]] = {}
+
+    def state_root(self, stage: int, state: StageState) -> str:
+        """Root of a stage's whole state; what training never changes is the initiator's own."""
+        if stage not in self._fixed:
+            model = self._hold(stage, state).stage.model
+            self._fixed[stage] = fixed_roots(self._frozen_of(stage), model.buffers)
+        return state_root(state, self._fixed[stage])
+
+    def activation(
+        self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool
+    ) -> Tensor:
+        """Activation (B, T, D) that the stage makes."""
+        hosted = self._hold(stage, state, training=training).stage
+        return hosted.forward(step, micro_batch, work.entry_BTD, work.positions_BT, training=False)
+
+    def gradient(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor:
+        """Gradient (B, T, D) that the stage sends back."""
+        hosted = self._hold(stage, state).stage
+        hosted.forward(step, micro_batch, work.entry_BTD, work.positions_BT, training=True)
+        gradient = hosted.backward(micro_batch, work.arrived_BTD)
+        if gradient is None:
+            raise LookupError(f"stage {stage} sends no gradient back")
+        return gradient
+
+    def gradients(
+        self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]
+    ) -> dict[str, Tensor]:
+        """Summed gradients of the step by parameter name, before clipping."""
+        hosted = self._hold(stage, state).stage
+        hosted.hold_apart = True
+        for micro_batch, each in sorted(work.items()):
+            hosted.forward(step, micro_batch, each.entry_BTD, each.positions_BT, training=True)
+            hosted.backward(micro_batch, each.arrived_BTD)
+        hosted.sum_up()
+        return hosted.gradients()
+
+    def update(
+        self,
+        stage: int,
+        state: StageState,
+        gradients: Mapping[str, Tensor],
+        *,
+        clip_coefficient: float,
+        learning_rate: float,
+    ) -> StageState:
+        """The state after the step."""
+        held = self._hold(stage, state)
+        held.stage.use_gradients({name: gradient.clone() for name, gradient in gradients.items()})
+        held.update.scale_gradients(clip_coefficient)
+        return held.update.prepare(held.stage.gradients(), learning_rate)
+
+    def _hold(self, stage: int, state: StageState, *, training: bool = True) -> Held:
+        """The stage with its parameters cloned, so that nothing of a holder's is touched."""
+        span = self._spans[stage]
+        copied = StageState(
+            parameters={name: tensor.clone() for name, tensor in state.parameters.items()}, moments=state.moments
+        )
+        held = build_held(
+            self._settings,
+            Assign(
+                stage=span.index,
+                stages=span.stages,
+                first_layer=span.first,
+                last_layer=span.last,
+                state=on_device(copied, self._settings.device),
+                frozen=self._frozen_of(stage),
+            ),
+        )
+        held.stage.model.set_training(training)
+        return held
+
+
+def no_frozen(stage: int) -> Mapping[str, Tensor]:
+    """Of a run that trains everything, nothing is frozen."""
+    del stage
+    return {}
+
+
+

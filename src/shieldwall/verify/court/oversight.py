@@ -1,0 +1,77 @@
+"""Oversight of a run whose middle stages have duplicates: the court and the updates behind one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from shieldwall.core.messages import Committed, Note, Opened, Prepared, StageState, StateReport, SummedUp, View
+from shieldwall.core.oversight import Assignment, Correspondence, Findings
+from shieldwall.verify.court.court import Court
+from shieldwall.verify.court.updates import Updates
+
+
+class DuplicateOversight:
+    """Watches one run; fulfils `core.oversight.Oversight`.
+
+    Args:
+        court: judges over the run.
+    """
+
+    def __init__(self, court: Court) -> None:
+        self.court = court
+        self._updates = Updates(court)
+        self._numbers: dict[str, float] = {}
+
+    def see_view(self, view: View) -> None:
+        """Who holds what from now on."""
+        self.court.see_view(view)
+
+    def file(self, note: Note) -> None:
+        self.court.file(note)
+
+    def begin(self, assignment: Assignment) -> None:
+        self.court.begin(assignment)
+
+    async def attend(self, talk: Correspondence) -> Findings:
+        return await self.court.attend(talk)
+
+    async def conclude(self, talk: Correspondence) -> Findings:
+        return await self.court.conclude(talk)
+
+    async def join_gradients(self, reports: Sequence[SummedUp], talk: Correspondence) -> dict[str, Tensor]:
+        return await self._updates.join_gradients(reports, talk)
+
+    async def join_states(
+        self,
+        prepared: Sequence[Prepared],
+        opened: Sequence[Opened],
+        talk: Correspondence,
+        *,
+        clip_coefficient: float,
+        learning_rate: float,
+    ) -> None:
+        self._numbers = {"clip_coefficient": clip_coefficient, "learning_rate": learning_rate}
+        await self._updates.join_states(
+            prepared, opened, talk, clip_coefficient=clip_coefficient, learning_rate=learning_rate
+        )
+
+    def seal_step(self, step: int, *, norm: float) -> str:
+        assignment, roots = self.court.assignment, dict(self._updates.state_roots)
+        content = {
+            "run": assignment.run,
+            "view": assignment.view.view,
+            "attempt": assignment.attempt,
+            "step": step,
+            "state_roots": {str(stage): root for stage, root in sorted(roots.items())},
+            "norm": norm.hex(),
+            **{name: number.hex() for name, number in self._numbers.items()},
+        }
+        return self.court.end_step(content, roots)
+
+    def take_receipts(self, reports: Sequence[Committed]) -> None:
+        self.court.take_receipts(reports)
+
+    def accept_state(self, report: StateReport) -> StageState | None:
+        return report.state if self.court.accept(report) else None

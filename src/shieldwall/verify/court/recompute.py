@@ -1,0 +1,37 @@
+"""What the referee needs done: the work of a stage once more, on a machine that is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from shieldwall.core.messages import StageState
+
+
+class MicroBatchWork(NamedTuple):
+    """What one stage worked on in one micro-batch: its input, and the gradient that came back (each (B, T, D))."""
+
+    entry_BTD: Tensor
+    arrived_BTD: Tensor | None
+    positions_BT: Tensor | None
+
+
+class Recompute(Protocol):
+    """Repeats a stage's work in the run's arithmetic class; nothing of the run is changed by it."""
+
+    def state_root(self, stage: int, state: StageState) -> str:
+        """Root of a stage's whole state; what training never changes is the initiator's own."""
+
+    def activation(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool) -> Tensor:
+        """Activation (B, T, D) that the stage makes."""
+
+    def gradient(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor:
+        """Gradient (B, T, D) that the stage sends back."""
+
+    def gradients(self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]) -> dict[str, Tensor]:
+        """Summed gradients of the step by parameter name, before clipping."""
+
+    def update(self, stage: int, state: StageState, gradients: Mapping[str, Tensor], *, clip_coefficient: float, learning_rate: float) -> StageState:
+        """The state after the step."""

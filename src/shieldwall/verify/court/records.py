@@ -1,0 +1,82 @@
+"""What was said in a step, filed by slot. Only statements whose signature holds and whose signer may make them count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shieldwall.core.ids import INITIATOR, Slot
+from shieldwall.core.messages import View
+from shieldwall.core.signing import Roster, Signed
+from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal, Settlement
+
+Accusation = Alert | Inquiry
+Complaint = Alert | Inquiry | Refusal | Halt
+"""Statements after which a slot cannot settle by itself."""
+
+
+class Records:
+    """Statements by slot."""
+
+    def __init__(self) -> None:
+        self._roster = Roster({})
+        self._view = View(view=-1, holders={}, checkers={}, keys={}, arithmetic="")
+        self._headers: dict[Slot, dict[str, Signed[Header]]] = {}
+        self._settlements: dict[Slot, Signed[Settlement]] = {}
+        self._complaints: dict[Slot, list[Signed[Any]]] = {}
+
+    def see_view(self, view: View) -> None:
+        """Who may say what from now on."""
+        if view is not self._view:
+            self._view, self._roster = view, Roster(view.keys)
+
+    def holds(self, signed: Signed[Any]) -> bool:
+        """Whether a signature is its signer's."""
+        return self._roster.holds(signed)
+
+    def file(self, signed: Signed[Any]) -> bool:
+        """File a statement; False where it is none that counts."""
+        statement = signed.statement
+        if not isinstance(statement, (Header, Settlement, Alert, Inquiry, Refusal, Halt)):
+            return False
+        slot, view = statement.slot, self._view
+        holder, checker = view.holders.get(slot.stage), view.checkers.get(slot.stage)
+        may = {
+            Header: (holder,),
+            Halt: (holder,),
+            Settlement: (checker,),
+            Alert: (checker,),
+            Inquiry: (checker,),
+            Refusal: tuple(view.keys),
+        }[type(statement)]
+        if signed.signer not in may or not self._roster.holds(signed):
+            return False
+        if isinstance(statement, Header):
+            self._headers.setdefault(slot, {}).setdefault(statement.root_out, signed)
+        elif isinstance(statement, Settlement):
+            self._settlements[slot] = signed
+        else:
+            self._complaints.setdefault(slot, []).append(signed)
+        return True
+
+    def headers(self, slot: Slot) -> list[Signed[Header]]:
+        """The maker's headers for a slot, one for each root that it signed."""
+        return list(self._headers.get(slot, {}).values())
+
+    def settlement(self, slot: Slot) -> Settlement | None:
+        """What the checker settled."""
+        signed = self._settlements.get(slot)
+        return signed.statement if signed else None
+
+    def complaints(self, slot: Slot) -> list[Signed[Any]]:
+        """Alerts, inquiries, refusals and halts about a slot."""
+        return self._complaints.get(slot, [])
+
+    def is_trusted(self, stage: int) -> bool:
+        """Whether a stage is the initiator's own."""
+        return self._view.holders.get(stage) == INITIATOR
+
+    def forget(self) -> None:
+        """Drop everything; the step is over."""
+        self._headers.clear()
+        self._settlements.clear()
+        self._complaints.clear()

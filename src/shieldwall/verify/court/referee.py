@@ -1,0 +1,210 @@
+"""The six rules, as a function of evidence: exactly one culprit, or nobody (design 4.6; facts: the six referee rules).
+
+    4 withholding      the stage cannot show what it made                                             the stage
+    3 equivocation     one maker signed two roots for one slot                                        that maker
+    2 input lie        the stage names an input that its source never signed                          the stage
+    5 wrong weights    the stage names another state than the one that was co-signed                  the stage
+    1 wrong compute    what the referee computes differs from what the stage signed                   the stage
+                       it does not differ, and the checker said otherwise                             the checker
+    6 garbage passed on: work on a bad but signed input is right work; each slot is judged by the input that was signed
+      for it, so the walk upstream ends at the first stage whose input is right and whose output is wrong.
+
+The first rule that fires decides, in the order 4, 3, 2, 5, 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from shieldwall.core.ids import Slot
+from shieldwall.core.signing import Signed
+from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Settlement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything about one slot that was signed, shown or computed."""
+
+    slot: Slot
+    maker: str
+    checker: str
+    headers: Sequence[Signed[Header]]
+    """What the maker signed for the slot, as far as anybody has it."""
+    source_headers: Sequence[Signed[Header]]
+    """What the maker of the input signed for the input's slot, as far as anybody has it."""
+    root_in: str
+    """Root of the input that is in force; empty where that is the initiator's own data."""
+    state_root: str
+    """The stage's state, as co-signed."""
+    computed_root: str
+    """What the referee made of that input with that state."""
+    complaints: Sequence[Signed[Any]]
+    settlement: Settlement | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The outcome of a case. `culprit` is empty where nobody is guilty: silence, a lost message, a late answer."""
+
+    culprit: str = ""
+    rule: int = 0
+    accuser: str = ""
+    expected: str = ""
+    got: str = ""
+    reason: str = ""
+    tainted: bool = False
+    """Whether others may have worked on a wrong tensor of this slot, or on none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A finding with the tensor that is right (B, T, D), and its root."""
+
+    finding: Finding
+    tensor: Tensor
+    root: str
+    root_in: str
+
+
+def judge(evidence: Evidence) -> Finding:
+    """Apply the rules."""
+    accuser = _accuser(evidence)
+    if not evidence.headers:
+        return _withheld(evidence, accuser)
+    two = _two_roots(evidence.headers)
+    if two:
+        return Finding(
+            culprit=evidence.maker,
+            rule=3,
+            accuser=accuser,
+            expected=evidence.computed_root,
+            got=_other(two, evidence.computed_root),
+            reason=f"{evidence.maker} signed two different tensors for one slot",
+            tainted=True,
+        )
+    header = evidence.headers[0].statement
+    if header.root_in != evidence.root_in:
+        return _strange_input(evidence, header, accuser)
+    if header.state_root != evidence.state_root:
+        return Finding(
+            culprit=evidence.maker,
+            rule=5,
+            accuser=accuser,
+            expected=evidence.state_root,
+            got=header.state_root,
+            reason=f"{evidence.maker} worked with another state than the one that was co-signed",
+            tainted=True,
+        )
+    if header.root_out != evidence.computed_root:
+        return Finding(
+            culprit=evidence.maker,
+            rule=1,
+            accuser=accuser,
+            expected=evidence.computed_root,
+            got=header.root_out,
+            reason=f"what {evidence.maker} signed does not follow from its signed input and state",
+            tainted=True,
+        )
+    return _maker_is_right(evidence, accuser)
+
+
+def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
+    inquiry = next((each.statement for each in evidence.complaints if isinstance(each.statement, Inquiry)), None)
+    if inquiry:
+        return _answer(evidence, inquiry, accuser)
+    claimed = _claim_against(evidence)
+    if claimed is None:
+        refused = any(not isinstance(complaint.statement, (Alert, Inquiry)) for complaint in evidence.complaints)
+        return Finding(expected=evidence.computed_root, reason="a message was lost or late", tainted=refused)
+    return Finding(
+        culprit=evidence.checker,
+        rule=1,
+        accuser=accuser,
+        expected=evidence.computed_root,
+        got=claimed,
+        reason=f"{evidence.checker} signed a different result for work that is right",
+    )
+
+
+def _answer(evidence: Evidence, inquiry: Inquiry, accuser: str) -> Finding:
+    """The checker was fed something else: did the source sign that, or did the checker make it up?"""
+    fed = [signed for signed in evidence.source_headers if signed.statement.root_out == inquiry.root_in]
+    culprit = fed[0].signer if fed and inquiry.root_in != evidence.root_in else evidence.checker
+    lie = "signed two different tensors for one slot, one of them to a checker"
+    return Finding(
+        culprit=culprit,
+        rule=3 if culprit != evidence.checker else 2,
+        accuser=accuser,
+        expected=evidence.root_in,
+        got=inquiry.root_in,
+        reason=f"{culprit} {lie if culprit != evidence.checker else 'names an input that nobody signed'}",
+    )
+
+
+def _withheld(evidence: Evidence, accuser: str) -> Finding:
+    halted = any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints)
+    what = "stopped at a result that is finite" if halted else "shows nothing for the slot"
+    return Finding(
+        culprit=evidence.maker,
+        rule=1 if halted else 4,
+        accuser=accuser,
+        expected=evidence.computed_root,
+        reason=f"{evidence.maker} {what}",
+        tainted=True,
+    )
+
+
+def _strange_input(evidence: Evidence, header: Header, accuser: str) -> Finding:
+    """The stage names an input that is not in force: did its source sign that too, or did the stage make it up?"""
+    for signed in evidence.source_headers:
+        if signed.statement.root_out == header.root_in:
+            return Finding(
+                culprit=signed.signer,
+                rule=3,
+                accuser=accuser,
+                expected=evidence.root_in,
+                got=header.root_in,
+                reason=f"{signed.signer} signed two different tensors for one slot, the input of {evidence.maker}",
+                tainted=True,
+            )
+    return Finding(
+        culprit=evidence.maker,
+        rule=2,
+        accuser=accuser,
+        expected=evidence.root_in,
+        got=header.root_in,
+        reason=f"{evidence.maker} names an input that nobody signed",
+        tainted=True,
+    )
+
+
+def _accuser(evidence: Evidence) -> str:
+    """Who signed the differing root."""
+    for complaint in evidence.complaints:
+        if isinstance(complaint.statement, (Alert, Inquiry)):
+            return complaint.signer
+    return evidence.checker if _claim_against(evidence) is not None else ""
+
+
+def _claim_against(evidence: Evidence) -> str | None:
+    """The root by which the checker contradicts the maker; None where it does not."""
+    for complaint in evidence.complaints:
+        if isinstance(complaint.statement, (Alert, Inquiry)):
+            return complaint.statement.root_out
+    settlement = evidence.settlement
+    if settlement and (settlement.root_in, settlement.root_out) != (evidence.root_in, evidence.computed_root):
+        return settlement.root_out
+    return None
+
+
+def _two_roots(headers: Sequence[Signed[Header]]) -> tuple[str, ...]:
+    roots = tuple(dict.fromkeys(signed.statement.root_out for signed in headers))
+    return roots if len(roots) > 1 else ()
+
+
+def _other(roots: tuple[str, ...], right: str) -> str:
+    return next((root for root in roots if root != right), roots[0])

@@ -1,0 +1,43 @@
+"""The slots of a pass, in causal order, and what each is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from shieldwall.core.ids import Direction, Slot
+
+
+def causal_order(first: Slot, stages: int, micro_batches: tuple[int, ...], *, training: bool) -> Iterator[Slot]:
+    """Every slot whose tensor travels: micro-batch by micro-batch, forward down the stages, then backward up.
+
+    Args:
+        first: any slot of the pass; run, view, attempt and step are taken from it.
+        stages: K.
+        micro_batches: those that the pass runs.
+        training: whether there is a backward pass.
+    """
+    forward = Direction.FORWARD if training else Direction.EVALUATION
+    for micro_batch in micro_batches:
+        for stage in range(stages - 1):
+            yield replace(first, micro_batch=micro_batch, direction=forward, stage=stage)
+        for stage in range(stages - 1, 0, -1) if training else ():
+            yield replace(first, micro_batch=micro_batch, direction=Direction.BACKWARD, stage=stage)
+
+
+def made_from(slot: Slot, stages: int) -> Slot | None:
+    """The slot of the tensor that came in; None at the ends, which work on the initiator's own data."""
+    source = slot.stage + 1 if slot.direction is Direction.BACKWARD else slot.stage - 1
+    return replace(slot, stage=source) if 0 <= source < stages else None
+
+
+def entry_of(slot: Slot) -> Slot | None:
+    """For a slot of the backward pass: the slot of the activation that the stage had worked on."""
+    if slot.direction is not Direction.BACKWARD or slot.stage == 0:
+        return None
+    return replace(slot, direction=Direction.FORWARD, stage=slot.stage - 1)
+
+
+def used_by(slot: Slot) -> int:
+    """The stage that uses the slot's tensor."""
+    return slot.stage - 1 if slot.direction is Direction.BACKWARD else slot.stage + 1

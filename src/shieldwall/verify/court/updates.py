@@ -1,0 +1,190 @@
+"""The end of a step under oversight: gradients and new states of stages and duplicates must be the same (design 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shieldwall.core.ids import Role
+from shieldwall.core.messages import Message, Opened, Prepared, StageState, SummedUp, TakeGradients, TakePrepared
+from shieldwall.core.oversight import Correspondence
+from shieldwall.core.signing import Signed
+from shieldwall.core.statements import GradientClaim, StateOpening, StateSeal, seal_root
+from shieldwall.core.tensor_roots import root_of_roots, tensor_roots
+from shieldwall.core.verdicts import CaseDirection, Verdict
+from shieldwall.verify.court.court import Court
+
+
+class Updates:
+    """Joins what stages and duplicates say about one step's update.
+
+    Args:
+        court: judges over the run.
+    """
+
+    def __init__(self, court: Court) -> None:
+        self._court = court
+        self._gradients: dict[int, dict[str, Tensor]] = {}
+        self.state_roots: dict[int, str] = {}
+        """Root of each checked stage's new state, once both copies have it."""
+
+    async def join_gradients(self, reports: Sequence[SummedUp], talk: Correspondence) -> dict[str, Tensor]:
+        """The norms by parameter name; where stage and duplicate differ, those that the referee computes."""
+        self._gradients.clear()
+        norms = {name: norm for report in reports for name, norm in report.norms.items()}
+        claims = self._by_copy([(report.host, signed) for report in reports for signed in report.claims])
+        for stage in sorted(self._court.assignment.view.checkers):
+            said = {role: claims.get((role, stage)) for role in (Role.STAGE, Role.DUPLICATE)}
+            stage_norms = {name: norms[name] for name in _claimed(said[Role.STAGE]) if name in norms}
+            if _same_gradients(said[Role.STAGE], said[Role.DUPLICATE], stage_norms):
+                continue
+            norms |= await self._judge_gradients(stage, said, stage_norms, talk)
+        return norms
+
+    async def join_states(
+        self,
+        prepared: Sequence[Prepared],
+        opened: Sequence[Opened],
+        talk: Correspondence,
+        *,
+        clip_coefficient: float,
+        learning_rate: float,
+    ) -> None:
+        """Compare the opened roots; where they differ, the referee repeats the update and both get its state."""
+        self.state_roots.clear()
+        seals = self._by_copy([(report.host, signed) for report in prepared for signed in report.seals])
+        openings = self._by_copy([(report.host, signed) for report in opened for signed in report.openings])
+        for stage in sorted(self._court.assignment.view.checkers):
+            roots = {
+                role: _opened_root(seals.get((role, stage)), openings.get((role, stage)))
+                for role in (Role.STAGE, Role.DUPLICATE)
+            }
+            if roots[Role.STAGE] and roots[Role.STAGE] == roots[Role.DUPLICATE]:
+                self.state_roots[stage] = roots[Role.STAGE]
+                continue
+            gradients = self._gradients.get(stage) or await self._recompute_gradients(stage, talk)
+            state = self._court.recompute.update(
+                stage,
+                await self._court.gatherer.state(stage, talk),
+                gradients,
+                clip_coefficient=clip_coefficient,
+                learning_rate=learning_rate,
+            )
+            await self._judge_states(stage, roots, state, talk)
+
+    async def _judge_gradients(
+        self,
+        stage: int,
+        said: Mapping[Role, Signed[GradientClaim] | None],
+        norms: Mapping[str, Tensor],
+        talk: Correspondence,
+    ) -> dict[str, Tensor]:
+        gradients = self._gradients[stage] = await self._recompute_gradients(stage, talk)
+        root = root_of_roots(tensor_roots(gradients))
+        right = {name: torch.linalg.vector_norm(gradient).cpu() for name, gradient in gradients.items()}
+        wrong = [
+            role
+            for role, signed in said.items()
+            if signed is None
+            or signed.statement.root != root
+            or dict(signed.statement.norms) != _as_text(right)
+            or (role is Role.STAGE and _as_text(norms) != _as_text(right))
+        ]
+        got = {role: signed.statement.root if signed else "" for role, signed in said.items()}
+        self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got)
+        for role in wrong:
+            order = TakeGradients(step=self._court.assignment.step, stage=stage, role=role, gradients=gradients)
+            await talk.order(self._host(role, stage), order)
+        return right
+
+    async def _judge_states(
+        self, stage: int, roots: Mapping[Role, str], state: StageState, talk: Correspondence
+    ) -> None:
+        root = self.state_roots[stage] = self._court.recompute.state_root(stage, state)
+        wrong = [role for role, got in roots.items() if got != root]
+        self._convict(stage, wrong, CaseDirection.UPDATE, root, roots)
+        for role in wrong:
+            order: Message = TakePrepared(step=self._court.assignment.step, stage=stage, role=role, state=state)
+            await talk.order(self._host(role, stage), order)
+
+    async def _recompute_gradients(self, stage: int, talk: Correspondence) -> dict[str, Tensor]:
+        work = await self._court.step_work(stage, talk)
+        state = await self._court.gatherer.state(stage, talk)
+        return self._court.recompute.gradients(stage, state, self._court.assignment.step, work)
+
+    def _convict(
+        self, stage: int, wrong: Sequence[Role], direction: CaseDirection, expected: str, got: Mapping[Role, str]
+    ) -> None:
+        assignment = self._court.assignment
+        self._court.alerts += 1
+        for role in wrong:
+            culprit = self._host(role, stage)
+            what = "gradients" if direction is CaseDirection.GRADIENTS else "new state"
+            self._court.convict(
+                Verdict(
+                    run=assignment.run,
+                    view=assignment.view.view,
+                    attempt=assignment.attempt,
+                    step=assignment.step,
+                    micro_batch=None,
+                    direction=direction,
+                    stage=stage,
+                    culprit=culprit,
+                    rule=1 if direction is CaseDirection.GRADIENTS else 5,
+                    accuser=self._host(Role.STAGE if role is Role.DUPLICATE else Role.DUPLICATE, stage),
+                    expected=expected,
+                    got=got[role],
+                    reason=f"the {what} of the {role} at {culprit} do not follow from its signed inputs"
+                    if what == "gradients"
+                    else f"the {what} of the {role} at {culprit} does not follow from its gradients",
+                )
+            )
+
+    def _host(self, role: Role, stage: int) -> str:
+        view = self._court.assignment.view
+        return view.holders[stage] if role is Role.STAGE else view.checkers[stage]
+
+    def _by_copy(self, said: Sequence[tuple[str, Signed[Any]]]) -> dict[tuple[Role, int], Signed[Any]]:
+        """Statements by copy, of those who hold it, about this step; all of them are recorded."""
+        filed: dict[tuple[Role, int], Signed[Any]] = {}
+        for host, signed in said:
+            holding = signed.statement.holding
+            view, step = self._court.assignment.view, self._court.assignment.step
+            right = holding.step == step and self._host_or_none(holding.role, holding.stage) == host
+            if right and holding.view == view.view and self._court.signed_by(signed.signer, host, signed):
+                filed[holding.role, holding.stage] = signed
+                self._court.record.add(signed)
+        return filed
+
+    def _host_or_none(self, role: Role, stage: int) -> str | None:
+        view = self._court.assignment.view
+        return view.holders.get(stage) if role is Role.STAGE else view.checkers.get(stage)
+
+
+def _claimed(signed: Signed[GradientClaim] | None) -> Mapping[str, str]:
+    return signed.statement.norms if signed else {}
+
+
+def _same_gradients(
+    stage: Signed[GradientClaim] | None, duplicate: Signed[GradientClaim] | None, norms: Mapping[str, Tensor]
+) -> bool:
+    """Whether both signed the same root and norms, and the norms that came as tensors are those."""
+    if stage is None or duplicate is None:
+        return False
+    first, second = stage.statement, duplicate.statement
+    return first.root == second.root and dict(first.norms) == dict(second.norms) == _as_text(norms)
+
+
+def _as_text(norms: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: float(norm).hex() for name, norm in norms.items()}
+
+
+def _opened_root(seal: Signed[StateSeal] | None, opening: Signed[StateOpening] | None) -> str:
+    """The root in an envelope that was closed before; empty where it does not fit."""
+    if seal is None or opening is None:
+        return ""
+    inside = opening.statement
+    return inside.root if seal_root(inside.nonce, inside.root, opening.signer) == seal.statement.sealed else ""
