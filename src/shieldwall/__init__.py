@@ -26,9 +26,9 @@ if TYPE_CHECKING:
         StorageError,
         TransportError,
     )
+    from shieldwall.core.hooks import Hook
     from shieldwall.core.roots import weights_root
     from shieldwall.core.seeds import dropout_seed, epoch_seed, weights_seed
-    from shieldwall.core.hooks import Hook
     from shieldwall.run.demo import demo
     from shieldwall.run.evaluate import Evaluation, evaluate
     from shieldwall.run.planning import RunPlan, plan

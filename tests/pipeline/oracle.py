@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from shieldwall.core.hooks import Hook
 from shieldwall.core.messages import StageState
 from shieldwall.lab.plain import train_plain
 from shieldwall.models.adapters import make_lora
@@ -21,9 +22,9 @@ from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.pipeline.compute import Compute
+from shieldwall.pipeline.coordinator import StepWork
 from shieldwall.pipeline.feed import MicroBatch
-from shieldwall.core.hooks import Hook
-from shieldwall.pipeline.host import HostSettings
+from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.deployment import deploy_in_process
@@ -131,7 +132,8 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
             span = holding.span
             await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
         for step in range(case.steps):
-            result = await coordinator.step(plan, step, case.learning_rate.at(step))
+            work = StepWork(plan=plan, step=step, learning_rate=case.learning_rate.at(step))
+            result = await coordinator.step(work)
             losses.append(sum(result.losses.values()) / len(result.losses))
         async for _, state in coordinator.states():
             weights.update(_copied(state))

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from conftest import MakeModel
 from shieldwall.core.errors import TransportError
+from shieldwall.core.hooks import Border, Hook, Update
 from shieldwall.core.ids import Direction
 from shieldwall.core.messages import StageState
-from shieldwall.core.hooks import Border, Hook, Update
 
 
 class Recorder(Hook):

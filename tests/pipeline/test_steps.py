@@ -14,10 +14,10 @@ from torch import Tensor
 
 from conftest import MakeModel
 from shieldwall.core.errors import NonFiniteError, TransportError
+from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Direction, Slot
 from shieldwall.core.messages import Stop, TensorFrame
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
-from shieldwall.core.hooks import Border, Hook
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.transport import MemoryNetwork
 

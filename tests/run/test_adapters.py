@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from shieldwall import Config, Hook, InputError, Interrupted, Summary, train
-from shieldwall.core.messages import StageState
 from shieldwall.core.hooks import Update
+from shieldwall.core.messages import StageState
 
 LORA = ["model.lora_rank=4", "pipeline.stages=3", "optimizer.learning_rate=0.01"]
 

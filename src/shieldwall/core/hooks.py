@@ -37,8 +37,8 @@ class Update:
 class Hook:
     """Does nothing; override what is of interest.
 
-    Called in this order for each micro-batch of a stage: `before_forward` (not for tokens), `after_forward` (not for the
-    loss), `before_backward` (not for the loss), `after_backward` (not where no stage comes before), each of the two
+    Called in this order for each micro-batch of a stage: `before_forward` (not for tokens), `after_forward` (not for
+    the loss), `before_backward` (not for the loss), `after_backward` (not where no stage comes before), each of the two
     `after_` followed by `before_sign` and `before_send`; for each pass of a duplicate `before_check` and `after_check`;
     then once for each stage and duplicate of a step `before_prepare`, `after_prepare`, `before_commit`, `after_commit`.
     """

@@ -67,7 +67,7 @@ class StageState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assign:
-    """Order: hold this stage, or a duplicate of it, from now on; once more: take this state in place of what you have."""
+    """Order: hold this stage, or a duplicate of it, from now on, in this state."""
 
     stage: int
     stages: int
@@ -289,7 +289,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummedUp:
-    """Report: the norm of each parameter's summed gradient (0-dim), and one claim for each checked stage or duplicate."""
+    """Report: the norm of each parameter's summed gradient (0-dim); one claim for each checked stage or duplicate."""
 
     host: str
     step: int

@@ -1,6 +1,6 @@
 """What the coordinator asks of the one who watches a run: file statements, close cases, keep the record.
 
-The engine knows this contract and no defence. Without oversight nothing is asked, and every report is taken as it comes.
+The engine knows this contract and no defence. Without oversight nothing is asked, and reports are taken as they come.
 """
 
 from __future__ import annotations

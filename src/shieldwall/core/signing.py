@@ -27,6 +27,7 @@ class Statement(Protocol):
         """Plain data that holds all of it."""
 
 
+S = TypeVar("S", bound=Statement)
 S_co = TypeVar("S_co", bound=Statement, covariant=True)
 
 
@@ -56,7 +57,7 @@ class Identity:
         """The public key, 32 bytes."""
         return self.key.public_key().public_bytes_raw()
 
-    def sign(self, statement: S_co) -> Signed[S_co]:
+    def sign(self, statement: S) -> Signed[S]:
         """`statement` with this party's signature."""
         return Signed(statement, self.name, self.key.sign(_signed_bytes(statement.kind, statement.to_json())))
 

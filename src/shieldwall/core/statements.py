@@ -73,7 +73,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A checker's claim that the maker is wrong: from `root_in` it got `root_out`, the maker's header says `claimed`."""
+    """A checker's claim that the maker is wrong: from `root_in` it got `root_out`, the maker signed `claimed`."""
 
     kind: ClassVar[str] = "alert"
     slot: Slot

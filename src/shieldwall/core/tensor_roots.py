@@ -43,9 +43,7 @@ def state_root(state: StageState, fixed: Mapping[str, str]) -> str:
         state: parameters, moments and counters, which training changes.
         fixed: `fixed_roots` of what it does not change; hashed once for each assignment.
     """
-    moments = {
-        f"moment {key} {name}": moment for name, kept in state.moments.items() for key, moment in kept.items()
-    }
+    moments = {f"moment {key} {name}": moment for name, kept in state.moments.items() for key, moment in kept.items()}
     return root_of_roots({**fixed, **tensor_roots(state.parameters, "parameter "), **tensor_roots(moments)})
 
 

@@ -39,4 +39,4 @@ async def deploy_apart(
             stage_host = StageHost(network.join(host.name), settings, compute=compute, feed=feed)
             group.create_task(stage_host.serve(), name=host.name)
         yield coordinator
-        await coordinator.stop()
+        await coordinator.stop(coordinator.hosts)

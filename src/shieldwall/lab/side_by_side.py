@@ -32,7 +32,7 @@ from shieldwall.lab.whole import PlainTrainer
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
-from shieldwall.pipeline.host import HostSettings
+from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.run.allocator import keep_freed_memory
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.schedule import Plan

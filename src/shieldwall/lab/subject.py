@@ -19,9 +19,9 @@ from shieldwall.models.source import open_source
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.models.tiny import write_tiny
 from shieldwall.pipeline.compute import Compute
-from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.coordinator import Coordinator, StepWork
 from shieldwall.pipeline.feed import MicroBatch
-from shieldwall.pipeline.host import HostSettings
+from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.states import Origin, owners, stage_states
@@ -113,7 +113,8 @@ class PipelineTrainer:
     async def train(self, first: int, last: int) -> list[float]:
         losses = []
         for step in range(first, last):
-            result = await self._coordinator.step(self._plan, step, LEARNING_RATE)
+            work = StepWork(plan=self._plan, step=step, learning_rate=LEARNING_RATE)
+            result = await self._coordinator.step(work)
             losses.append(sum(result.losses.values()) / len(result.losses))
         return losses
 

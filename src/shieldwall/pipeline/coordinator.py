@@ -46,11 +46,11 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
+from shieldwall.core.oversight import Assignment, Findings, Oversight
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
 from shieldwall.pipeline.desk import Desk
-from shieldwall.core.oversight import Assignment, Findings, Oversight
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
@@ -370,4 +370,3 @@ K = TypeVar("K")
 
 def _merge(parts: Iterable[Mapping[K, Tensor]]) -> dict[K, Tensor]:
     return {key: value for part in parts for key, value in part.items()}
-

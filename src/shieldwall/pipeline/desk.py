@@ -6,43 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shieldwall.core.messages import (
-    Assigned,
-    Committed,
-    Corrected,
-    Discarded,
-    Message,
-    NonFinite,
-    Note,
-    Opened,
-    Played,
-    Prepared,
-    Released,
-    Shown,
-    StateReport,
-    SummedUp,
-    Taken,
-    Viewed,
-)
+from shieldwall.core.messages import Message, Note
 from shieldwall.transport import Endpoint
 
-R = TypeVar(
-    "R",
-    Assigned,
-    Committed,
-    Corrected,
-    Discarded,
-    NonFinite,
-    Opened,
-    Played,
-    Prepared,
-    Released,
-    Shown,
-    StateReport,
-    SummedUp,
-    Taken,
-    Viewed,
-)
+R = TypeVar("R", bound=Message)
 
 
 class Desk:
@@ -69,14 +36,15 @@ class Desk:
         for host in hosts:
             await self._endpoint.send(host, order)
 
-    async def take(self, *wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R:
-        """The next report of one of the kinds, waiting for it."""
-        while (report := await self.next(*wanted, fits=fits)) is None:
-            pass
-        return report
+    async def take(self, wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R:
+        """The next report of one kind, waiting for it."""
+        while True:
+            report = await self.next(wanted, fits=lambda each: isinstance(each, wanted) and fits(each))
+            if isinstance(report, wanted):
+                return report
 
-    async def next(self, *wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R | None:
-        """The same, or None as soon as a statement has come in meanwhile."""
+    async def next(self, *wanted: type[Message], fits: Callable[[Message], bool] = lambda _: True) -> Message | None:
+        """The next report of one of the kinds, or None as soon as a statement has come in meanwhile."""
         for place, message in enumerate(self._kept):
             if isinstance(message, wanted) and fits(message):
                 del self._kept[place]

@@ -37,7 +37,9 @@ class Guard(Protocol):
     async def admit(self, frame: TensorFrame) -> Tensor | None:
         """The tensor of a frame that came in, or None where it cannot be used, which is then noted."""
 
-    async def seal(self, slot: Slot, tensor: Tensor, made_from: Slot | None, destinations: tuple[str, ...]) -> Signed[Header]:
+    async def seal(
+        self, slot: Slot, tensor: Tensor, made_from: Slot | None, destinations: tuple[str, ...]
+    ) -> Signed[Header]:
         """The signed header of what this host has made for `slot`."""
 
     async def reseal(self, header: Signed[Header], tensor: Tensor, destination: str) -> Signed[Header]:
@@ -67,10 +69,14 @@ class Guard(Protocol):
     def answers_for(self, role: Role, stage: int) -> bool:
         """Whether the stage or duplicate is one that is compared with another."""
 
-    def claim(self, stage: int, role: Role, step: int, gradients: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> Signed[GradientClaim]:
+    def claim(
+        self, stage: int, role: Role, step: int, gradients: Mapping[str, Tensor], norms: Mapping[str, Tensor]
+    ) -> Signed[GradientClaim]:
         """The signed claim about the summed gradients."""
 
-    def hold(self, stage: int, role: Role, state: StageState, frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    def hold(
+        self, stage: int, role: Role, state: StageState, frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+    ) -> None:
         """A stage or duplicate is held from now on, in this state."""
 
     def close_envelope(self, stage: int, role: Role, step: int, state: StageState) -> Signed[StateSeal]:

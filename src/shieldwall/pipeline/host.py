@@ -6,7 +6,8 @@ other hosts but what arrives in messages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,6 +90,19 @@ class StageHost:
         self._door = Door(endpoint, self._hooks, guard)
         self._mailbox = Mailbox(endpoint, guard, self._attend, self._door.send_notes)
         self._holdings = Holdings(settings, hold_apart=guard is not None)
+        self._orders: dict[type[Message], Callable[[Any], Awaitable[None]]] = {
+            Assign: self._assign,
+            Release: self._release,
+            View: self._see_view,
+            Play: self._play,
+            SumUp: self._sum_up,
+            TakeGradients: self._take_gradients,
+            Prepare: self._prepare,
+            Open: self._open,
+            TakePrepared: self._take_prepared,
+            Commit: self._commit,
+            Discard: self._discard,
+        }
 
     async def serve(self) -> None:
         """Obey orders until told to stop.
@@ -100,42 +114,15 @@ class StageHost:
             await self._obey(order)
 
     async def _obey(self, order: Message) -> None:
-        match order:
-            case Assign():
-                await self._assign(order)
-            case Release():
-                self._holdings.release(order.role, order.stage)
-                await self._report(Released(host=self.name, stage=order.stage, role=order.role))
-            case View():
-                if self._guard:
-                    self._guard.see_view(order)
-                await self._report(Viewed(host=self.name, view=order.view))
-            case Play():
-                await self._play(order)
-            case SumUp():
-                await self._sum_up(order)
-            case TakeGradients():
-                gradients = {name: gradient.clone() for name, gradient in order.gradients.items()}
-                self._holdings.get(order.role, order.stage).stage.use_gradients(gradients)
-                await self._report(Taken(host=self.name, step=order.step, stage=order.stage, role=order.role))
-            case Prepare():
-                await self._prepare(order)
-            case Open():
-                openings = self._guard.open_envelopes(order.step) if self._guard else ()
-                await self._report(Opened(host=self.name, step=order.step, openings=openings))
-            case TakePrepared():
-                await self._take_prepared(order)
-            case Commit():
-                await self._commit(order)
-            case Discard():
-                await self._discard(order)
-            case _:
-                raise TransportError(
-                    "SW-T104",
-                    f"{self.name} was sent something that is no order",
-                    expected="an order of the coordinator",
-                    got=type(order).__name__,
-                )
+        obey = self._orders.get(type(order))
+        if obey is None:
+            raise TransportError(
+                "SW-T104",
+                f"{self.name} was sent something that is no order",
+                expected="an order of the coordinator",
+                got=type(order).__name__,
+            )
+        await obey(order)
 
     async def _attend(self, message: Message) -> bool:
         """Answer what cannot wait until the lane is played; False where the message is not of that kind."""
@@ -171,6 +158,15 @@ class StageHost:
         if self._guard:
             self._guard.hold(order.stage, order.role, order.state, order.frozen, held.stage.model.buffers)
         await self._report(Assigned(host=self.name, stage=order.stage, role=order.role))
+
+    async def _release(self, order: Release) -> None:
+        self._holdings.release(order.role, order.stage)
+        await self._report(Released(host=self.name, stage=order.stage, role=order.role))
+
+    async def _see_view(self, order: View) -> None:
+        if self._guard:
+            self._guard.see_view(order)
+        await self._report(Viewed(host=self.name, view=order.view))
 
     async def _play(self, order: Play) -> None:
         for _, _, held in self._holdings:
@@ -230,6 +226,11 @@ class StageHost:
                 claims.append(self._guard.claim(stage, role, order.step, gradients, own))
         await self._report(SummedUp(host=self.name, step=order.step, norms=norms, claims=tuple(claims)))
 
+    async def _take_gradients(self, order: TakeGradients) -> None:
+        gradients = {name: gradient.clone() for name, gradient in order.gradients.items()}
+        self._holdings.get(order.role, order.stage).stage.use_gradients(gradients)
+        await self._report(Taken(host=self.name, step=order.step, stage=order.stage, role=order.role))
+
     async def _prepare(self, order: Prepare) -> None:
         seals = []
         for role, stage, held in self._holdings:
@@ -241,6 +242,10 @@ class StageHost:
             if self._guard and self._guard.answers_for(role, stage):
                 seals.append(self._guard.close_envelope(stage, role, order.step, prepared))
         await self._report(Prepared(host=self.name, step=order.step, seals=tuple(seals)))
+
+    async def _open(self, order: Open) -> None:
+        openings = self._guard.open_envelopes(order.step) if self._guard else ()
+        await self._report(Opened(host=self.name, step=order.step, openings=openings))
 
     async def _take_prepared(self, order: TakePrepared) -> None:
         state = on_device(order.state, self._settings.device)

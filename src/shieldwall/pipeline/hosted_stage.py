@@ -3,8 +3,8 @@
 Autograd never crosses a border: the activation that comes in becomes a leaf of a graph of the stage's own, and its
 gradient is what goes back. Gradients are summed in micro-batch order, as a single process would.
 
-Where steps are checked, a micro-batch's gradients may enter the sum only once the micro-batch is settled everywhere; until
-then they are held apart (`hold_apart`, `sum_up`). The additions, and so the bits, are the same.
+Where steps are checked, a micro-batch's gradients may enter the sum only once the micro-batch is settled everywhere;
+until then they are held apart (`hold_apart`, `sum_up`). The additions, and so the bits, are the same.
 
 A head that is tied to the embeddings needs care, because its share of the gradient and the embeddings' share arise in
 different stages and at different times. The whole model adds the two within each micro-batch and only then adds the
@@ -212,9 +212,7 @@ class HostedStage:
 
     def gradients(self) -> dict[str, Tensor]:
         """The summed gradients by parameter name; parameters that the step did not reach are left out."""
-        return {
-            name: parameter.grad for name, parameter in self.model.parameters.items() if parameter.grad is not None
-        }
+        return {name: parameter.grad for name, parameter in self.model.parameters.items() if parameter.grad is not None}
 
     def use_gradients(self, gradients: Mapping[str, Tensor]) -> None:
         """Put `gradients` in the place of the summed ones."""

@@ -132,9 +132,7 @@ class LanePlayer:
             tensor = await hook.before_send(border, action.peer, tensor)
         if tensor is not made and header is not None and self._guard:
             header = await self._guard.reseal(header, tensor, action.peer)
-        frame = TensorFrame(
-            slot=border.slot, source=border.host, destination=action.peer, tensor=tensor, header=header
-        )
+        frame = TensorFrame(slot=border.slot, source=border.host, destination=action.peer, tensor=tensor, header=header)
         await self._door.send(action.peer, frame)
 
     async def _forward(self, action: Action) -> None:
@@ -197,15 +195,14 @@ class LanePlayer:
                 made = await self._compute.run(action, lambda: stage.backward(micro_batch, given))
             else:
                 made = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, given))
-        if self._guard:
-            await self._guard.check(border.slot, self._made_from(action), made)
+        source = self._made_from(action)
+        if self._guard and source:
+            await self._guard.check(border.slot, source, made)
 
     async def _keep_made(self, action: Action, key: Key, tensor: Tensor) -> None:
         if self._guard:
             destinations = self._lane.destinations.get(key, ())
-            self._headers[key] = await self._guard.seal(
-                self._slot(key), tensor, self._made_from(action), destinations
-            )
+            self._headers[key] = await self._guard.seal(self._slot(key), tensor, self._made_from(action), destinations)
         if self._uses[key]:
             self._tensors[key] = tensor
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import COORDINATOR, INITIATOR
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
-from shieldwall.core.hooks import Hook
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.shield import Shield

@@ -11,7 +11,7 @@ from typing import Any
 from shieldwall.config import Config
 from shieldwall.core.errors import Interrupted
 from shieldwall.dashboard.progress import ProgressView
-from shieldwall.pipeline.coordinator import Coordinator, StepResult
+from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
 from shieldwall.run.evaluate import perplexity_of
@@ -92,9 +92,13 @@ class TrainingLoop:
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
         start = time.perf_counter()
-        result = await tools.coordinator.step(
-            tools.run_plan.plan, step, self._learning_rate.at(step), tools.feed.positions(step)
+        work = StepWork(
+            plan=tools.run_plan.plan,
+            step=step,
+            learning_rate=self._learning_rate.at(step),
+            positions=tools.feed.positions(step),
         )
+        result = await tools.coordinator.step(work)
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)

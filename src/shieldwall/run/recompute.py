@@ -1,4 +1,4 @@
-"""The referee's machine: any stage's work once more, from the initiator's own frozen base and the state it was shown."""
+"""The referee's machine: any stage once more, from the initiator's own frozen base and a state that was shown."""
 
 from __future__ import annotations
 
@@ -106,6 +106,3 @@ def no_frozen(stage: int) -> Mapping[str, Tensor]:
     """Of a run that trains everything, nothing is frozen."""
     del stage
     return {}
-
-
-

@@ -11,13 +11,13 @@ from pathlib import Path
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from shieldwall.config import Config
+from shieldwall.core.hooks import Hook
 from shieldwall.core.messages import StageState
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.coordinator import Coordinator
-from shieldwall.core.hooks import Hook
-from shieldwall.pipeline.host import HostSettings
+from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.deployment import deploy_in_process

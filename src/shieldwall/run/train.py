@@ -15,13 +15,13 @@ from shieldwall.config import Config
 from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import InputError, RunFolderError
 from shieldwall.core.files import write_whole
+from shieldwall.core.hooks import Hook
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
-from shieldwall.core.hooks import Hook
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.folder import (

@@ -30,7 +30,6 @@ from shieldwall.verify.court.records import Records
 from shieldwall.verify.court.referee import Evidence, Finding, Judged, judge
 from shieldwall.verify.court.slots import causal_order, entry_of, used_by
 
-
 WITHHOLDING = 4
 """The rule of what is missing."""
 
@@ -112,8 +111,10 @@ class Court:
             slot = self._urgent.pop(0)
             if (slot.step, slot.attempt) != (self._pass.step, self._pass.attempt):
                 continue
-            stuck = {type(each.statement) for each in self._records.complaints(slot)} & {Refusal, Halt}
-            if Halt in stuck or (stuck and not self._pass.settles_before_use):
+            said = [each.statement for each in self._records.complaints(slot)]
+            halted = any(isinstance(each, Halt) for each in said)
+            refused = any(isinstance(each, Refusal) for each in said)
+            if halted or (refused and not self._pass.settles_before_use):
                 self._void.add(slot.micro_batch)
             elif self._pass.settles_before_use:
                 judged = await self._close(slot, talk)
@@ -126,9 +127,7 @@ class Court:
         """All lanes are played: join every slot, in causal order, and close what did not settle."""
         again = set(self._void)
         first = self._slot(0, Direction.FORWARD, 0)
-        for slot in causal_order(
-            first, self._pass.stages, self._pass.micro_batches, training=self._pass.training
-        ):
+        for slot in causal_order(first, self._pass.stages, self._pass.micro_batches, training=self._pass.training):
             if self._in_force.is_settled(slot, self._gatherer.source(slot)) or self._follows(slot, again):
                 continue
             judged = await self._close(slot, talk)

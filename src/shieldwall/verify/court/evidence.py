@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+
 from torch import Tensor
 
 from shieldwall.core.errors import RunError

@@ -13,9 +13,9 @@ from shieldwall.core.messages import StageState
 class MicroBatchWork(NamedTuple):
     """What one stage worked on in one micro-batch: its input, and the gradient that came back (each (B, T, D))."""
 
-    entry_BTD: Tensor
-    arrived_BTD: Tensor | None
-    positions_BT: Tensor | None
+    entry_BTD: Tensor  # noqa: N815 (the shape is in the name)
+    arrived_BTD: Tensor | None  # noqa: N815
+    positions_BT: Tensor | None  # noqa: N815
 
 
 class Recompute(Protocol):
@@ -24,14 +24,26 @@ class Recompute(Protocol):
     def state_root(self, stage: int, state: StageState) -> str:
         """Root of a stage's whole state; what training never changes is the initiator's own."""
 
-    def activation(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool) -> Tensor:
+    def activation(
+        self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool
+    ) -> Tensor:
         """Activation (B, T, D) that the stage makes."""
 
     def gradient(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor:
         """Gradient (B, T, D) that the stage sends back."""
 
-    def gradients(self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]) -> dict[str, Tensor]:
+    def gradients(
+        self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]
+    ) -> dict[str, Tensor]:
         """Summed gradients of the step by parameter name, before clipping."""
 
-    def update(self, stage: int, state: StageState, gradients: Mapping[str, Tensor], *, clip_coefficient: float, learning_rate: float) -> StageState:
+    def update(
+        self,
+        stage: int,
+        state: StageState,
+        gradients: Mapping[str, Tensor],
+        *,
+        clip_coefficient: float,
+        learning_rate: float,
+    ) -> StageState:
         """The state after the step."""

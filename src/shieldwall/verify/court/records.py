@@ -1,4 +1,4 @@
-"""What was said in a step, filed by slot. Only statements whose signature holds and whose signer may make them count."""
+"""What was said in a step, filed by slot. Only what is rightly signed, by one who may say it, counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a step under oversight: gradients and new states of stages and duplicates must be the same (design 4.7)."""
+"""The end of a step under oversight: stages and duplicates must have the same gradients and new states (design 4.7)."""
 
 from __future__ import annotations
 

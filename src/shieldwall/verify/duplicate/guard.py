@@ -1,7 +1,7 @@
 """One host's guard: it signs what the host makes, admits what comes, and compares stages with their duplicates.
 
-A host checks stage `i` when it holds the duplicate of `i`. It has the stage's header, the root of what its duplicate was
-fed by the *source* of the stage's input, and the root of what its duplicate made of it (design 4.2 to 4.4):
+A host checks stage `i` when it holds the duplicate of `i`. It has the stage's header, the root of what its duplicate
+was fed by the *source* of the stage's input, and the root of what its duplicate made of it (design 4.2 to 4.4):
 
     the stage names the input that I was fed, and I made the same    settlement, to those who use the tensor
     the stage names the input that I was fed, and I made another     alert, to the initiator
@@ -305,7 +305,7 @@ class DuplicateGuard:
         return self._identity.sign(Receipt(run=self._play.run if self._play else "", step=step, head=head))
 
     def _forget(self, keep: Callable[[Slot], bool]) -> None:
-        """Let go of tensors and statements; those of work that others have begun before this host may be here already."""
+        """Let go of all but what `keep` says: work that others began before this host may be here already."""
         self._tensors.forget(keep)
         self._headers = {slot: header for slot, header in self._headers.items() if keep(slot)}
         self._results = {slot: result for slot, result in self._results.items() if keep(slot)}

@@ -24,9 +24,7 @@ class StateRoots:
         self._committed: dict[Copy, str] = {}
         self._prepared: dict[Copy, StateOpening] = {}
 
-    def hold(
-        self, copy: Copy, state: StageState, frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
-    ) -> None:
+    def hold(self, copy: Copy, state: StageState, frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
         """A stage or duplicate is held from now on; what training never changes is hashed this once."""
         self._fixed[copy] = fixed_roots(frozen, buffers)
         self._committed[copy] = state_root(state, self._fixed[copy])
@@ -38,9 +36,7 @@ class StateRoots:
     def close(self, holding: Holding, state: StageState, party: str) -> StateSeal:
         """The closed envelope around the root of a new state."""
         copy = holding.role, holding.stage
-        opening = StateOpening(
-            holding=holding, nonce=secrets.token_hex(16), root=state_root(state, self._fixed[copy])
-        )
+        opening = StateOpening(holding=holding, nonce=secrets.token_hex(16), root=state_root(state, self._fixed[copy]))
         self._prepared[copy] = opening
         return StateSeal(holding=holding, sealed=seal_root(opening.nonce, opening.root, party))
 
