@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -14,7 +15,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from shieldwall.core.hooks import Hook
-from shieldwall.core.messages import StageState
+from shieldwall.core.ids import Role
+from shieldwall.core.messages import StageState, View
+from shieldwall.core.signing import Signed
 from shieldwall.lab.plain import train_plain
 from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
@@ -27,9 +30,13 @@ from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.states import Origin, owners, stage_states
-from shieldwall.schedule import Host, make_plan, usual_hosts
+from shieldwall.run.recompute import StageRecompute
+from shieldwall.run.shield import Shield
+from shieldwall.run.states import Holding, Origin, owners, stage_states
+from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
+from shieldwall.verify.court import Court
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +67,9 @@ class Case:
     lora_targets: tuple[str, ...] = ()
     hooks_of: Mapping[str, Sequence[Hook]] = field(default_factory=dict)
     compute_of: Callable[[str], Compute] | None = None
+    when: Literal["before_use", "before_commit"] | None = None
+    """When slots are settled; None: nothing is checked."""
+    bans: bool = False
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -83,11 +93,12 @@ class Case:
         return config
 
     def hosts(self) -> tuple[Host, ...]:
-        if self.workers is None:
-            return usual_hosts(self.stages)
-        middle = range(1, self.stages - 1)
-        shared = [Host(f"worker-{n + 1}", tuple(middle[n :: self.workers])) for n in range(self.workers)]
-        return (Host("initiator", tuple(dict.fromkeys((0, self.stages - 1)))), *shared)
+        hosts = usual_hosts(self.stages)
+        if self.workers is not None:
+            middle = range(1, self.stages - 1)
+            shared = [Host(f"worker-{n + 1}", tuple(middle[n :: self.workers])) for n in range(self.workers)]
+            hosts = (Host("initiator", tuple(dict.fromkeys((0, self.stages - 1)))), *shared)
+        return with_duplicates(hosts) if self.when else hosts
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,35 @@ class Trained:
 
     weights: dict[str, Tensor]
     losses: list[float]
+    court: Court | None = None
+    rerun: int = 0
+    """Micro-batches that were run again."""
+    record: MemoryRecord | None = None
+
+
+class MemoryRecord:
+    """Remembers a run in lists."""
+
+    def __init__(self) -> None:
+        self.statements: list[Signed[Any]] = []
+        self.commits: list[dict[str, Any]] = []
+
+    def add(self, signed: Signed[Any]) -> None:
+        self.statements.append(signed)
+
+    def add_view(self, view: View) -> None:
+        del view
+
+    def keep_evidence(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+        del tensors, about
+        return ""
+
+    def commit(self, content: Mapping[str, Any]) -> str:
+        self.commits.append(dict(content))
+        return "head"
+
+    def add_receipts(self, receipts: Sequence[Signed[Any]]) -> None:
+        self.statements += receipts
 
 
 def train_pipeline(case: Case, folder: Path) -> Trained:
@@ -107,7 +147,8 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
     model = model_settings(case, config)
     skeleton = build_skeleton(model)
-    plan = make_plan(case.schedule, case.stages, case.micro_batches, case.hosts())
+    hosts = case.hosts()
+    plan = make_plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when)
     settings = HostSettings(
         model=model,
         seed=case.seed,
@@ -115,6 +156,9 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
         optimizer=case.optimizer,
         gradient_checkpointing=case.gradient_checkpointing,
     )
+    holdings = list(stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype))
+    record = MemoryRecord()
+    shield = _shield(case, settings, holdings, record) if case.when else None
     deployment = deploy_in_process(
         plan,
         settings,
@@ -124,20 +168,48 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
         clip_norm=case.clip_norm,
         hooks_of=case.hooks_of,
         compute_of=case.compute_of,
+        shield=shield,
     )
     weights: dict[str, Tensor] = {}
     losses = []
+    rerun = 0
+    width = model.config.hidden_size
+    shapes = dict.fromkeys(range(case.micro_batches), (case.batch, case.block_tokens, width)) if shield else None
+
+    def again(micro_batches: tuple[int, ...]) -> Plan:
+        return make_plan(case.schedule, case.stages, case.micro_batches, hosts, when="before_use", only=micro_batches)
+
     async with deployment as coordinator:
-        for holding in stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype):
+        if shield:
+            await coordinator.announce(shield.view(0, hosts), [host.name for host in hosts])
+        for holding in holdings:
             span = holding.span
             await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
+            checker = plan.checker_of(span.index)
+            if checker:
+                await coordinator.assign(checker, span, holding.state, holding.frozen, Role.DUPLICATE)
         for step in range(case.steps):
-            work = StepWork(plan=plan, step=step, learning_rate=case.learning_rate.at(step))
+            work = StepWork(plan=plan, step=step, learning_rate=case.learning_rate.at(step), shapes=shapes, again=again)
             result = await coordinator.step(work)
             losses.append(sum(result.losses.values()) / len(result.losses))
+            rerun += len(result.rerun)
         async for _, state in coordinator.states():
             weights.update(_copied(state))
-    return Trained(weights, losses)
+    return Trained(weights, losses, shield.court if shield else None, rerun, record)
+
+
+def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record: MemoryRecord) -> Shield:
+    frozen = {holding.span.index: holding.frozen for holding in holdings}
+    recompute = StageRecompute(settings, [holding.span for holding in holdings], lambda stage: frozen[stage])
+    hosts = case.hosts()
+    shield = Shield(
+        [host.name for host in hosts], arithmetic="class", recompute=recompute, record=record, bans=case.bans
+    )
+    checked = {stage for host in hosts for stage in host.duplicates}
+    shield.take_first_states(
+        {holding.span.index: holding.state for holding in holdings if holding.span.index in checked}
+    )
+    return shield
 
 
 def train_reference(case: Case, folder: Path) -> Trained:

@@ -39,7 +39,7 @@ class Desk:
     async def take(self, wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R:
         """The next report of one kind, waiting for it."""
         while True:
-            report = await self.next(wanted, fits=lambda each: isinstance(each, wanted) and fits(each))
+            report = await self.next(wanted, fits=lambda each: isinstance(each, wanted) and fits(each))  # type: ignore[arg-type]
             if isinstance(report, wanted):
                 return report
 

@@ -117,6 +117,8 @@ class Mailbox:
         if isinstance(message, TensorFrame):
             if self._guard is None or not self._guard.is_stale(message):
                 self._frames[message.slot] = message
+                if self._guard and message.header:
+                    await self._guard.hear(Note(signed=message.header))
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)

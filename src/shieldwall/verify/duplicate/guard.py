@@ -156,9 +156,8 @@ class DuplicateGuard:
             self._refuse(frame.slot, frame, trouble)
             return None
         self._tensors.keep(frame.slot, frame.tensor, frame.header)
-        if self._view.checkers.get(frame.slot.stage) == self.name:
-            self._headers[frame.slot] = frame.header
-            await self._compare(frame.slot)
+        if self.name == INITIATOR:
+            self._post(COORDINATOR, frame.header)
         return frame.tensor
 
     def _trouble(self, frame: TensorFrame) -> str:
@@ -183,7 +182,7 @@ class DuplicateGuard:
         for fits, trouble in checks:
             if not fits:
                 return trouble
-        if not self._roster.holds(signed):
+        if self._headers.get(frame.slot) is not signed and not self._roster.holds(signed):
             return f"its header is not signed by {holder}"
         return "" if tensor_root(tensor) == header.root_out else "its bytes are not those that the header binds"
 
@@ -196,13 +195,18 @@ class DuplicateGuard:
         signed: Signed[Any] = note.signed
         statement = signed.statement
         if isinstance(statement, Header):
-            if signed.signer == self._view.holders.get(statement.slot.stage) and self._roster.holds(signed):
+            if self._checks(statement.slot, signed.signer) and self._roster.holds(signed):
                 self._headers.setdefault(statement.slot, signed)
                 await self._compare(statement.slot)
         elif isinstance(statement, Settlement):
             checker = self._view.checkers.get(statement.slot.stage)
             if signed.signer == checker and self._roster.holds(signed):
                 self._settled[statement.slot] = statement.root_out
+
+    def _checks(self, slot: Slot, maker: str) -> bool:
+        """Whether this host holds the duplicate of the stage that `maker` holds."""
+        view = self._view
+        return view.checkers.get(slot.stage) == self.name and view.holders.get(slot.stage) == maker
 
     def correct(self, order: Correct) -> None:
         if order.header.signer == INITIATOR and self._roster.holds(order.header):
