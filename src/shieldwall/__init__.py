@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shieldwall.config import Config
+    from shieldwall.config.config import Config
     from shieldwall.core.errors import (
         CheckpointError,
         ConfigError,
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CheckpointError": "core.errors",
-    "Config": "config",
+    "Config": "config.config",
     "ConfigError": "core.errors",
     "CorpusError": "core.errors",
     "Evaluation": "run.evaluate",

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
 
 from shieldwall.core.errors import BenchmarkError
 from shieldwall.lab.bench import SCALES, Scale
-from shieldwall.lab.interleaved import Measured
+from shieldwall.lab.interleaved import Measured, TimedSteps
+from shieldwall.lab.rank_process import Rank
 from shieldwall.lab.side_by_side import SCHEDULES, SideBySideSettings, rank_tasks
 from shieldwall.lab.side_by_side_report import PLAIN, Pair, section_of
 from shieldwall.lab.torch_pipelining import TorchRanks, TorchWay, torch_ranks
@@ -33,9 +35,16 @@ def tasks_in(folder: Path, stages: int, steps: int = 4) -> Sequence[RankTask]:
     return rank_tasks(replace(SETTINGS, steps=steps), stages, "cpu", folder / "model")
 
 
-def processor_seconds(ranks: TorchRanks) -> float:
-    times = [psutil.Process(rank.process.pid).cpu_times() for rank in ranks.ranks]
+def processor_seconds(ranks: Sequence[Rank]) -> float:
+    times = [psutil.Process(rank.process.pid).cpu_times() for rank in ranks]
     return float(sum(each.user + each.system for each in times))
+
+
+async def wait_for_work(rank: Rank, rested: float, training: asyncio.Task[TimedSteps]) -> None:
+    """Wait until `rank` has worked half a second more than `rested`, or all work is done."""
+    pause = Event()
+    while processor_seconds([rank]) < rested + 0.5 and not training.done():
+        await asyncio.to_thread(pause.wait, 0.01)
 
 
 def test_three_ranks_do_the_work_of_plain_training_and_rest_between_orders(tmp_path: Path) -> None:
@@ -53,9 +62,9 @@ def test_three_ranks_do_the_work_of_plain_training_and_rest_between_orders(tmp_p
                 losses = [loss for chunk in chunks for loss in chunk.losses]
                 assert losses == pytest.approx(plain, rel=1e-6)
                 assert all(chunk.seconds > 0 for chunk in chunks)
-            before = processor_seconds(ranks)
-            await asyncio.sleep(2)
-            assert processor_seconds(ranks) - before < 0.1
+            before = processor_seconds(ranks.ranks)
+            await asyncio.sleep(2)  # the length of the rest that is measured
+            assert processor_seconds(ranks.ranks) - before < 0.1
         assert [rank.process.returncode for rank in ranks.ranks] == [0, 0, 0]
 
     asyncio.run(compare())
@@ -67,10 +76,12 @@ def test_a_killed_rank_ends_the_benchmark_and_is_named(tmp_path: Path) -> None:
 
     async def kill() -> TorchRanks:
         async with torch_ranks(tasks, tmp_path, START) as ranks:
+            killed_rank = ranks.ranks[1]
+            rested = processor_seconds([killed_rank])
             training = asyncio.create_task(TorchWay(ranks, "gpipe").train_timed(0, 1000))
-            await asyncio.sleep(0.5)
+            await wait_for_work(killed_rank, rested, training)
             assert not training.done()
-            ranks.ranks[1].process.kill()
+            killed_rank.process.kill()
             killed = time.monotonic()
             with pytest.raises(BenchmarkError, match="SW-B101") as caught:
                 await training

@@ -1,5 +1,5 @@
-from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 import pytest
+from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
 
 @pytest.mark.parametrize("stages", [4, 6])

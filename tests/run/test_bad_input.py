@@ -6,6 +6,7 @@ import asyncio
 import math
 import resource
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from commands import TINY, finish, overrides, shieldwall, start
 from safetensors.torch import load_file, save_file
 
 from conftest import MakeModel
-from shieldwall import Config, Hook, InputError, NonFiniteError, PlanError, train
+from shieldwall import Config, ConfigError, Hook, InputError, NonFiniteError, PlanError, train
+from shieldwall.config import ModelSection
 from shieldwall.core.hooks import Border
 from shieldwall.recovery.checkpoints import Checkpoints
 from shieldwall.run import memory
+from shieldwall.run.model import _refuse_types
 
 
 @pytest.mark.parametrize(
@@ -280,3 +283,15 @@ async def _train_in_a_loop(folder: Path) -> int:
 def test_training_works_where_an_event_loop_runs_already(tmp_path: Path) -> None:
     """Notebooks have one."""
     assert asyncio.run(_train_in_a_loop(tmp_path / "run")) == 1
+
+
+def test_a_device_without_bfloat16_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch says of an older accelerator, put in its mouth: none is at hand where tests run."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    for section in (ModelSection(dtype="bfloat16"), ModelSection(autocast=True)):
+        with pytest.raises(ConfigError, match=r"SW-C109[\s\S]*Tesla T4 has: float32[\s\S]*bfloat16"):
+            _refuse_types(section, torch.device("cuda"))
+        _refuse_types(section, torch.device("cpu"))
+    _refuse_types(ModelSection(), torch.device("cuda"))

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from shieldwall import Config, ConfigError, Hook, NonFiniteError, StorageError, train
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.core.hooks import Border
-from shieldwall.run.folder import read_metrics
+from shieldwall.core.lines import read_lines
 
 BOARD = [*TINY, "run.tensorboard=true"]
 TAGS = {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "eval_perplexity"}
@@ -37,7 +37,7 @@ def shown(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def assert_board_is_what_the_metrics_say(folder: Path, steps: range) -> None:
-    lines, found = read_metrics(folder / "metrics.jsonl"), shown(folder)
+    lines, found = read_lines(folder / "metrics.jsonl").lines, shown(folder)
     assert [line["step"] for line in lines] == list(steps)
     assert set(found) == TAGS
     for tag in TAGS:
@@ -88,7 +88,7 @@ def test_a_running_run_is_seen_as_it_goes(tmp_path: Path) -> None:
     process = start("train", "--run", folder, *overrides("run.tensorboard=true", "run.steps=100000"))
     pause = threading.Event()
     try:
-        while len(read_metrics(folder / "metrics.jsonl")) < 6 and process.poll() is None:
+        while len(read_lines(folder / "metrics.jsonl").lines) < 6 and process.poll() is None:
             pause.wait(0.01)
         seen = shown(folder)
     finally:

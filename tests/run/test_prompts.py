@@ -18,7 +18,7 @@ from commands import TINY, overrides, shieldwall
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shieldwall import Config, RunFolderError, Summary, train
-from shieldwall.run.folder import read_metrics
+from shieldwall.core.lines import read_lines
 
 COUNT = 60
 
@@ -165,7 +165,7 @@ def test_epochs_decide_the_length_of_a_run(lines: str, tmp_path: Path) -> None:
     settings = [f"data.corpus={lines}", *PROMPTED, "data.packing=false", "run.epochs=2", "run.steps=3"]
     result = shieldwall("train", "--run", tmp_path / "run", *overrides(*settings))
     assert result.code == 0, result.err
-    metrics = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    metrics = read_lines(tmp_path / "run" / "metrics.jsonl").lines
     assert summary_of(tmp_path / "run").steps == len(metrics) == 14
     assert "step 14/14" in result.err
     rates = [line["learning_rate"] for line in metrics]
@@ -178,7 +178,7 @@ def test_tokens_per_second_counts_no_padding(lines: str, tmp_path: Path) -> None
     for packing in ("true", "false"):
         folder = tmp_path / packing
         train(Config.load(None, [*settings, f"data.packing={packing}"]), folder=folder)
-        tokens = [line["tokens_per_second"] * line["seconds"] for line in read_metrics(folder / "metrics.jsonl")]
+        tokens = [line["tokens_per_second"] * line["seconds"] for line in read_lines(folder / "metrics.jsonl").lines]
         assert all(0 < count < 8 * 48 for count in tokens)
         assert all(count == pytest.approx(round(count)) for count in tokens)
 

@@ -18,7 +18,7 @@ from commands import TINY, finish, overrides, shieldwall, start
 from matplotlib.image import imread
 
 from shieldwall import Config, RunFolderError, StorageError, Summary, report, train
-from shieldwall.run.folder import read_metrics
+from shieldwall.core.lines import read_lines
 
 PICTURES = {"loss.png", "learning_rate.png", "gradient_norm.png", "throughput.png", "plan.png"}
 
@@ -67,7 +67,7 @@ def test_the_page_shows_the_runs_numbers(run: Path) -> None:
     assert json.loads((run / "plan.json").read_text())["arithmetic_class"]["root"] in page
     for name in PICTURES:
         assert f"]({name})" in page
-    for line in read_metrics(run / "metrics.jsonl"):
+    for line in read_lines(run / "metrics.jsonl").lines:
         if "eval_perplexity" in line:
             assert f"| {line['step'] + 1} | {line['eval_perplexity']:.4f} |" in page
     assert [state.steps for state in made.numbers.checkpoints] == sorted(
@@ -145,7 +145,7 @@ def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
     process = start("train", "--run", folder, *overrides("run.steps=100000"))
     pause = Event()
     try:
-        while len(read_metrics(folder / "metrics.jsonl")) < 4 and process.poll() is None:
+        while len(read_lines(folder / "metrics.jsonl").lines) < 4 and process.poll() is None:
             pause.wait(0.01)
         result = shieldwall("report", folder, "--json")
         assert result.code == 0, result.err
@@ -156,7 +156,7 @@ def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
         process.kill()
     numbers = result.json()
     assert numbers["finished"] is False
-    assert 4 <= numbers["steps"] < len(read_metrics(folder / "metrics.jsonl"))
+    assert 4 <= numbers["steps"] < len(read_lines(folder / "metrics.jsonl").lines)
     assert numbers["weights_root"] is None
     assert "of 100000 steps so far" in (folder / "report" / "report.md").read_text()
     assert numbers["plan"]["traced_steps"][:2] == [1, 2]

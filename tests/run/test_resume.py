@@ -14,7 +14,8 @@ import pytest
 from commands import TINY, finish, overrides, shieldwall, start
 
 from shieldwall import CheckpointError, Config, RunFolderError, Summary, train
-from shieldwall.run.folder import RunFolder, read_metrics
+from shieldwall.core.lines import read_lines
+from shieldwall.run.folder import RunFolder
 
 SLOW = ["run.steps=30", "checkpoint.every_steps=1", "model.width=32", "model.heads=4"]
 
@@ -38,7 +39,7 @@ def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
     lines, saving = chance.randint(1, 9), chance.randint(10, 18)
 
     def has_lines(count: int) -> Callable[[], bool]:
-        return lambda: len(read_metrics(folder / "metrics.jsonl")) >= count
+        return lambda: len(read_lines(folder / "metrics.jsonl").lines) >= count
 
     def exists(*names: str) -> Callable[[], bool]:
         return lambda: any((folder / name).exists() for name in names)
@@ -67,7 +68,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(undistur
     summary = Summary.read(folder / "summary.json")
     assert summary.weights_root == undisturbed.weights_root
     assert summary.eval_perplexity == undisturbed.eval_perplexity
-    assert [line["step"] for line in read_metrics(folder / "metrics.jsonl")] == list(range(30))
+    assert [line["step"] for line in read_lines(folder / "metrics.jsonl").lines] == list(range(30))
     assert not list(folder.rglob("*.partial"))
 
 
@@ -77,7 +78,7 @@ def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
 ) -> None:
     folder = tmp_path / "stopped"
     process = start("train", "--run", folder, *overrides(*SLOW))
-    wait_for(process, lambda: len(read_metrics(folder / "metrics.jsonl")) >= 3)
+    wait_for(process, lambda: len(read_lines(folder / "metrics.jsonl").lines) >= 3)
     process.send_signal(number)
     stopped = finish(process)
     assert stopped.code == 130

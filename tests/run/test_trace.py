@@ -12,7 +12,7 @@ from commands import TINY
 
 from shieldwall import Config, Hook, NonFiniteError, train
 from shieldwall.core.hooks import Border
-from shieldwall.run.folder import read_metrics
+from shieldwall.core.lines import read_lines
 from shieldwall.run.trace import is_traced
 from shieldwall.schedule import Action, Kind, Plan
 
@@ -49,7 +49,7 @@ def test_each_pass_of_the_plan_stands_there_exactly_once_and_in_its_lanes_order(
 
 
 def test_times_lie_inside_the_step(traced: Path) -> None:
-    whole = {line["step"]: line["seconds"] for line in read_metrics(traced / "metrics.jsonl")}
+    whole = {line["step"]: line["seconds"] for line in read_lines(traced / "metrics.jsonl").lines}
     for line in lines(traced):
         assert line["seconds"] == whole[line["step"]]
         for passes in line["work"].values():

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shieldwall import Config, Summary, train
+from shieldwall.core.lines import read_lines
 from shieldwall.data import make_blocks, read_corpus
-from shieldwall.run.folder import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_folder_holds_what_the_contract_names(finished: Path) -> None:
 
 
 def test_every_step_has_a_line_of_metrics(finished: Path) -> None:
-    lines = read_metrics(finished / "metrics.jsonl")
+    lines = read_lines(finished / "metrics.jsonl").lines
     assert [line["step"] for line in lines] == list(range(6))
     assert all({"loss", "tokens_per_second", "seconds", "alerts", "gradient_norm"} <= line.keys() for line in lines)
     assert [line["step"] for line in lines if "eval_perplexity" in line] == [2, 5]
@@ -135,7 +135,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         "checkpoint.every_steps=0",
     ]
     train(Config.load(None, settings), folder=tmp_path / "run")
-    losses = [line["loss"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    losses = [line["loss"] for line in read_lines(tmp_path / "run" / "metrics.jsonl").lines]
     assert sum(losses[-5:]) / 5 < losses[0] - 1.5
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -153,7 +153,7 @@ def test_early_stopping_exports_the_best_weights(tmp_path: Path) -> None:
         "optimizer.schedule=constant",
     ]
     result = train(Config.load(None, settings), folder=tmp_path / "run")
-    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    lines = read_lines(tmp_path / "run" / "metrics.jsonl").lines
     evaluated = {line["step"] + 1: line["eval_perplexity"] for line in lines if "eval_perplexity" in line}
     best = min(evaluated, key=lambda step: evaluated[step])
     assert result.summary.steps == best + 4 < 40

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall.core.errors import RunFolderError
+from shieldwall.core.lines import read_lines, refuse_constant
 
 _NUMBERS = ("step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds")
 _STEP_FOLDER = re.compile(r"step-(\d+)")
@@ -31,7 +32,7 @@ def read_metrics_lines(path: Path) -> tuple[Line, ...]:
     Raises:
         RunFolderError: SW-R107; a line is not what a run writes. SW-R108; there is no whole line yet.
     """
-    lines = _read_lines(path)
+    lines = _whole_lines(path)
     for number, line in enumerate(lines, 1):
         for name in (*_NUMBERS, *({"eval_perplexity"} & line.keys())):
             if type(line.get(name)) not in (int, float):
@@ -57,7 +58,7 @@ def read_trace_lines(path: Path) -> tuple[Line, ...]:
     Raises:
         RunFolderError: SW-R107; a line is not what a run writes.
     """
-    lines = _read_lines(path)
+    lines = _whole_lines(path)
     for number, line in enumerate(lines, 1):
         if type(line.get("step")) is not int or not isinstance(line.get("cut"), list) or not _is_work(line.get("work")):
             raise garbled(path, f"line {number}", "step, cut, and work as lists of an action, its start and its end")
@@ -71,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunFolderError: SW-R107; it is not there or not what a run writes.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except FileNotFoundError as error:
         raise garbled(path, "no such file", "what the run wrote") from error
     except ValueError as error:
@@ -104,24 +105,11 @@ def garbled(path: Path, got: str, expected: str) -> RunFolderError:
     )
 
 
-def _read_lines(path: Path) -> tuple[Line, ...]:
-    if not path.exists():
-        return ()
-    lines = []
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
-    for number, text in enumerate(whole.splitlines(), 1):
-        try:
-            line = json.loads(text, parse_constant=_refuse_constant)
-        except ValueError as error:
-            raise garbled(path, f"line {number}: {error}", "a JSON object in each line") from error
-        if not isinstance(line, dict):
-            raise garbled(path, f"line {number}: {type(line).__name__}", "a JSON object in each line")
-        lines.append(line)
-    return tuple(lines)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number that a run writes")
+def _whole_lines(path: Path) -> tuple[Line, ...]:
+    found = read_lines(path)
+    if found.damage:
+        raise garbled(path, found.damage, "a JSON object in each line")
+    return found.lines
 
 
 def _is_work(work: object) -> bool:

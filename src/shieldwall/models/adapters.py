@@ -135,12 +135,12 @@ def _no_place(origin: str, got: str) -> ModelError:
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters by the names of this room, in the whole model's order, tied weights once."""
-    return {public_name(name): parameter for name, parameter in model.named_parameters()}
+    return {name: parameter for name, (_, parameter) in placed_parameters(model).items()}
 
 
-def injected_names(model: nn.Module) -> dict[str, str]:
-    """Name of each parameter in this room to its name in the injected model."""
-    return {public_name(name): name for name, _ in model.named_parameters()}
+def placed_parameters(model: nn.Module) -> dict[str, tuple[str, nn.Parameter]]:
+    """`named_parameters`, each with its name in the injected model, which is where to put another in its place."""
+    return {public_name(place): (place, parameter) for place, parameter in model.named_parameters()}
 
 
 def public_name(injected: str) -> str:

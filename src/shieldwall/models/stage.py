@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from shieldwall.core.errors import ModelError
 from shieldwall.core.seeds import EMBEDDINGS_UNIT
-from shieldwall.models.adapters import injected_names, is_adapter, merge, named_parameters
+from shieldwall.models.adapters import is_adapter, merge, placed_parameters
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton, place_parameter, tied_names
@@ -64,19 +64,18 @@ class StageModel:
         self._arguments: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def _adopt(self, state: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
-        skeleton = named_parameters(self._model)
-        wanted = stage_shapes(self._model, self.span)
+        owned = _owned_parameters(self._model, self.span)
+        wanted = {name: (tuple(empty.shape), empty.requires_grad) for name, (_, empty) in owned.items()}
         given = {name: (tuple(tensor.shape), True) for name, tensor in state.items()}
         given |= {name: (tuple(tensor.shape), False) for name, tensor in frozen.items()}
-        _require_same({name: (shape, skeleton[name].requires_grad) for name, shape in wanted.items()}, given, self.span)
-        places = injected_names(self._model)
+        _require_same(wanted, given, self.span)
         adopted = {}
-        for name in wanted:
-            trained = skeleton[name].requires_grad
+        for name, (place, empty) in owned.items():
+            trained = empty.requires_grad
             dtype = torch.float32 if is_adapter(name) else self._settings.dtype
             tensor = (state if trained else frozen)[name].to(device=self._device, dtype=dtype).contiguous()
             adopted[name] = nn.Parameter(tensor, requires_grad=trained)
-            place_parameter(self._model, places[name], adopted[name])
+            place_parameter(self._model, place, adopted[name])
         if self.span.embeddings and self.span.head:
             for head_name, name in tied_names(self._model).items():
                 place_parameter(self._model, head_name, adopted[name])
@@ -177,15 +176,16 @@ def stage_shapes(skeleton: PreTrainedModel, span: StageSpan) -> dict[str, tuple[
 
     A tied head is not owned by the last stage: the weights are the first stage's, which is where they are updated.
     """
+    return {name: tuple(empty.shape) for name, (_, empty) in _owned_parameters(skeleton, span).items()}
+
+
+def _owned_parameters(skeleton: PreTrainedModel, span: StageSpan) -> dict[str, tuple[str, nn.Parameter]]:
+    """`placed_parameters` of the stage alone."""
     family = find_family(skeleton.config.model_type, "the model's configuration")
     prefixes = [f"{family.layers}.{index}." for index in span.layers]
     prefixes += [f"{path}." for path in family.embeddings] if span.embeddings else []
     prefixes += [f"{path}." for path in family.head] if span.head else []
-    return {
-        name: tuple(parameter.shape)
-        for name, parameter in named_parameters(skeleton).items()
-        if name.startswith(tuple(prefixes))
-    }
+    return {name: placed for name, placed in placed_parameters(skeleton).items() if name.startswith(tuple(prefixes))}
 
 
 def _require_same(wanted: Mapping[str, Any], given: Mapping[str, Any], span: StageSpan) -> None:

@@ -10,10 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shieldwall.config import Config
+from shieldwall.core.lines import read_lines
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.quiet import without_progress_bars
 from shieldwall.run.evaluate import evaluate
-from shieldwall.run.folder import RunFolder, read_metrics, unique_name
+from shieldwall.run.folder import RunFolder, unique_name
 from shieldwall.run.summary import Summary
 from shieldwall.run.train import train
 
@@ -50,7 +51,7 @@ def demo(folder: Path | None = None, view: ProgressView | None = None) -> DemoRe
     return DemoResult(
         folder=result.folder,
         summary=result.summary,
-        first_loss=read_metrics(RunFolder(result.folder).metrics)[0]["loss"],
+        first_loss=read_lines(RunFolder(result.folder).metrics).lines[0]["loss"],
         loaded_perplexity=evaluate(model_folder).perplexity,
         sample=_continue(model_folder, _PROMPT),
     )

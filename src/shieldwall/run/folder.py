@@ -21,12 +21,14 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.errors import RunFolderError, StorageError
 from shieldwall.core.files import PARTIAL, remove_partials, remove_whole, storing, write_whole
+from shieldwall.core.lines import read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,28 +228,8 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
         handle.write(json.dumps(line) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl` up to the first that a kill cut short or that is none."""
-    return _read_lines(path, _METRICS_KEYS)
-
-
-def _read_lines(path: Path, keys: Set[str]) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict) or not line.keys() >= keys:
-            break
-        lines.append(line)
-    return lines
-
-
 def keep_lines_before(folder: RunFolder, step: int) -> None:
-    """Drop the lines of steps that will be run again.
+    """Drop the lines of steps that will be run again, and all from the first that is damaged.
 
     Raises:
         StorageError: SW-S101.
@@ -255,8 +237,12 @@ def keep_lines_before(folder: RunFolder, step: int) -> None:
     for path, keys in ((folder.metrics, _METRICS_KEYS), (folder.trace, _TRACE_KEYS)):
         if not path.exists():
             continue
-        kept = [line for line in _read_lines(path, keys) if line["step"] < step]
+        kept = [line for line in _sound_lines(path, keys) if line["step"] < step]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _sound_lines(path: Path, keys: Set[str]) -> Iterator[dict[str, Any]]:
+    return takewhile(lambda line: line.keys() >= keys, read_lines(path).lines)
 
 
 def remove_stale(folder: RunFolder) -> None:

@@ -16,6 +16,7 @@ from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import InputError, RunFolderError
 from shieldwall.core.files import write_whole
 from shieldwall.core.hooks import Hook
+from shieldwall.core.lines import read_lines
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
@@ -30,7 +31,6 @@ from shieldwall.run.folder import (
     forget_untrained,
     keep_lines_before,
     name_run,
-    read_metrics,
     remove_stale,
     reopen,
 )
@@ -155,7 +155,7 @@ def _with_board(view: ProgressView, config: Config, folder: RunFolder) -> Progre
     """The view, with TensorBoard's events beside it where they are wanted."""
     if not config.run.tensorboard:
         return view
-    earlier = [] if folder.board.exists() else read_metrics(folder.metrics)
+    earlier = [] if folder.board.exists() else read_lines(folder.metrics).lines
     return Views([BoardView(folder.board, earlier), view])
 
 
@@ -194,7 +194,7 @@ def _announce(
 
 
 def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_seconds: float) -> Summary:
-    lines = read_metrics(folder.metrics)
+    lines = read_lines(folder.metrics).lines
     if not lines:
         raise RunFolderError(
             "SW-R107",
