@@ -46,7 +46,7 @@ class Turn:
     memory: Memory
 
     def generator(self) -> torch.Generator:
-        """Seeded by the attack and the occasion, not by view or attempt: a step that is run again meets equal numbers."""
+        """Seeded by the attack and the occasion, not by view or attempt: a step run again meets equal numbers."""
         if self.slot is None:
             return _generator("attack on an update", self.seed, self.step, self.stage)
         way = DIRECTION_NUMBER[self.slot.direction]

@@ -22,7 +22,7 @@ class Constant(Attack):
 
     row: ClassVar[int | None] = 6
 
-    value: float = Field(default=0.0, description="The number.")
+    value: float = Field(default=0.0, description="the number")
 
     def make(self, turn: Turn, tensor_BTD: Tensor) -> Tensor:
         del turn

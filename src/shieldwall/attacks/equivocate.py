@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shieldwall.attacks.base import Attack, Turn
-from shieldwall.attacks.numbers import Factor
+from shieldwall.attacks.factors import Factor
 
 
 class Equivocate(Attack):
@@ -26,9 +26,9 @@ class Equivocate(Attack):
     row: ClassVar[int | None] = 23
 
     to: Literal["consumer", "checker"] = Field(
-        default="consumer", description="Who gets the false tensor: the host of the next stage, or those who check."
+        default="consumer", description="who gets the false tensor: the host of the next stage, or those who check"
     )
-    factor: Factor = Field(default=-1.0, description="Of the false tensor; any number but 1.")
+    factor: Factor = Field(default=-1.0, description="of the false tensor; any number but 1")
 
     def send(self, turn: Turn, destination: str, tensor_BTD: Tensor) -> Tensor:
         return tensor_BTD * self.factor if destination in self._deceived(turn) else tensor_BTD

@@ -21,7 +21,7 @@ class Gaussian(Attack):
 
     row: ClassVar[int | None] = 2
 
-    match: bool = Field(default=False, description="Whether mean and deviation are those of the honest tensor.")
+    match: bool = Field(default=False, description="whether mean and deviation are those of the honest tensor")
 
     def make(self, turn: Turn, tensor_BTD: Tensor) -> Tensor:
         phi_BTD = normal_like(tensor_BTD, turn.generator())

@@ -24,8 +24,8 @@ def describe(kind: str) -> dict[str, Any]:
 
     Returns:
         `kind`, `row`, `summary`, `formula`, `sees`, `source`, `caught_by`, `directions` (empty where it acts on
-        updates) and `parameters`, each with `name`, `type`, `choices` (where only some words are allowed), `default` and
-        `description`.
+        updates) and `parameters`, each with `name`, `type`, `choices` (empty where it is no list of words), `default`
+        and `description`.
 
     Raises:
         ConfigError: SW-A101; there is no such kind.

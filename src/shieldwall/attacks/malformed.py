@@ -29,7 +29,7 @@ class Malformed(Attack):
     row: ClassVar[int | None] = 31
 
     form: Literal["unsigned", "wrong_signature", "altered", "shape", "dtype", "truncated", "nan", "infinity"] = Field(
-        default="wrong_signature", description="What is wrong with the frame."
+        default="wrong_signature", description="what is wrong with the frame"
     )
 
     def post(self, turn: Turn, frame: TensorFrame) -> TensorFrame:

@@ -21,7 +21,7 @@ class Noise(Attack):
 
     row: ClassVar[int | None] = 3
 
-    strength: float = Field(default=0.1, gt=0, description="Deviation of the noise over that of the tensor; above 0.")
+    strength: float = Field(default=0.1, gt=0, description="deviation of the noise over that of the tensor; above 0")
 
     def make(self, turn: Turn, tensor_BTD: Tensor) -> Tensor:
         phi_BTD = normal_like(tensor_BTD, turn.generator())

@@ -34,9 +34,9 @@ class OwnWeights(Attack):
 
     target: Literal["parameters", "moments", "frozen", "served"] = Field(
         default="parameters",
-        description="What is poisoned: the weights, their moments, the frozen base, or served weights.",
+        description="what is poisoned: the weights, their moments, the frozen base, or served weights",
     )
-    alpha: float = Field(default=0.1, gt=0, description="Size of the change relative to the tensor's own; above 0.")
+    alpha: float = Field(default=0.1, gt=0, description="size of the change relative to the tensor's own; above 0")
 
     def hold(
         self, turn: Turn, state: StageState, frozen: Mapping[str, Tensor]

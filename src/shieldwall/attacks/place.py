@@ -39,7 +39,7 @@ def _place(
     worker, stage = None, None
     if isinstance(spec.stage, int):
         _require_middle_stage(spec.stage, stages, spec.where)
-        worker, stage = holders[spec.stage], spec.stage
+        worker, stage = _holder(spec.stage, holders, spec.where), spec.stage
     elif spec.stage == RANDOM:
         _require_any_middle_stage(stages, spec.where)
     else:
@@ -66,9 +66,16 @@ def _require_middle_stage(stage: int, stages: int, where: str) -> None:
             where=f"stage of {where}",
             expected=f"a stage from 1 to {stages - 2}: the run has {stages}, counted from 0",
             got=str(stage),
+            remedy="take one of these, or raise pipeline.stages",
         )
     if stage in (0, stages - 1):
         raise _refuse_initiator(f"stage {stage} is the initiator's", f"a stage from 1 to {stages - 2}", stage, where)
+
+
+def _holder(stage: int, holders: Mapping[int, str], where: str) -> str:
+    if holders[stage] == INITIATOR:
+        raise _refuse_initiator(f"stage {stage} is held by the initiator in this run", "a worker's stage", stage, where)
+    return holders[stage]
 
 
 def _require_any_middle_stage(stages: int, where: str) -> None:

@@ -28,7 +28,7 @@ class Replay(Attack):
 
     relabel: bool = Field(
         default=False,
-        description="Whether the old header and tensor are put under the new slot, so that they arrive as new.",
+        description="whether the old header and tensor are put under the new slot, so that they arrive as new",
     )
 
     def post(self, turn: Turn, frame: TensorFrame) -> TensorFrame:

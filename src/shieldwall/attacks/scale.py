@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shieldwall.attacks.base import Attack, Turn
-from shieldwall.attacks.numbers import Factor
+from shieldwall.attacks.factors import Factor
 
 
 class Scale(Attack):
@@ -22,7 +22,7 @@ class Scale(Attack):
 
     row: ClassVar[int | None] = 5
 
-    factor: Factor = Field(default=10.0, description="Any number but 1.")
+    factor: Factor = Field(default=10.0, description="any number but 1")
 
     def make(self, turn: Turn, tensor_BTD: Tensor) -> Tensor:
         del turn

@@ -28,12 +28,12 @@ class AttackSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    kind: str = Field(description="A kind of attack.")
-    stage: int | str = Field(description="A stage's number, a worker's name, or \"random\".")
-    direction: str | None = Field(default=None, description='"forward", "backward" or "both".')
-    rate: float = Field(default=1.0, ge=0, le=1, description="A probability in [0, 1].")
-    from_step: int = Field(default=0, ge=0, description="A step, from 0.")
-    seed: int | None = Field(default=None, description="A whole number; left out, the run's.")
+    kind: str = Field(description="a kind of attack")
+    stage: int | str = Field(description="a stage's number, a worker's name, or \"random\"")
+    direction: str | None = Field(default=None, description='"forward", "backward" or "both"')
+    rate: float = Field(default=1.0, ge=0, le=1, description="a probability in [0, 1]")
+    from_step: int = Field(default=0, ge=0, description="a step, from 0")
+    seed: int | None = Field(default=None, description="a whole number; left out, the run's")
     attack: InstanceOf[Attack]
     """The kind with its parameters."""
     where: str
@@ -41,6 +41,7 @@ class AttackSpec(BaseModel):
 
 
 _OUR_OWN = {"attack", "where"}
+_EXAMPLES = {"kind": 'add one, such as kind = "sign_flip"', "stage": 'add one, such as stage = "random"'}
 COMMON_KEYS = tuple(name for name in AttackSpec.model_fields if name not in _OUR_OWN)
 """The keys of every table, whatever its kind."""
 
@@ -77,7 +78,7 @@ def read_attack(table: Mapping[str, Any], where: str) -> AttackSpec:
 
 def _refuse_kind(kind: Any, where: str) -> NoReturn:
     if kind is None:
-        raise _missing("kind", where)
+        raise _missing("kind", AttackSpec, where)
     raise _misfit("kind", "the name of a kind", kind, where)
 
 
@@ -102,10 +103,10 @@ def _explain(error: ValidationError, kind: str, kind_class: type[Attack], where:
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return _unknown(key, kind, [*COMMON_KEYS, *kind_class.model_fields], where)
+    owner = AttackSpec if key in COMMON_KEYS else kind_class
     if first["type"] == "missing":
-        return _missing(key, where)
-    field = AttackSpec.model_fields[key] if key in COMMON_KEYS else kind_class.model_fields[key]
-    wanted = field.description or ""
+        return _missing(key, owner, where)
+    wanted = owner.model_fields[key].description or ""
     if first["type"] == "literal_error":
         wanted = f"one of {first['ctx']['expected']}: {wanted}"
     return _misfit(key, wanted, first["input"], where)
@@ -123,14 +124,14 @@ def _unknown(key: str, kind: str, known: list[str], where: str) -> ConfigError:
     )
 
 
-def _missing(key: str, where: str) -> ConfigError:
+def _missing(key: str, owner: type[BaseModel], where: str) -> ConfigError:
     return ConfigError(
         "SW-A103",
         f"an attack has no {key}",
         where=where,
-        expected=f'a key "{key}": {AttackSpec.model_fields[key].description}',
+        expected=f'a key "{key}": {owner.model_fields[key].description}',
         got="none",
-        remedy={"kind": 'add one, such as kind = "sign_flip"', "stage": 'add one, such as stage = "random"'}[key],
+        remedy=_EXAMPLES.get(key, "docs/attacks.md lists the parameters of each kind"),
     )
 
 

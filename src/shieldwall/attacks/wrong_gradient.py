@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shieldwall.attacks.base import Attack, Turn
-from shieldwall.attacks.numbers import Factor
+from shieldwall.attacks.factors import Factor
 
 
 class WrongGradient(Attack):
@@ -28,9 +28,9 @@ class WrongGradient(Attack):
     directions: ClassVar[tuple[str, ...]] = ()
 
     form: Literal["scale", "permute", "negate", "zero"] = Field(
-        default="scale", description="How dW is made wrong; permute and negate keep its norm."
+        default="scale", description="how dW is made wrong; permute and negate keep its norm"
     )
-    factor: Factor = Field(default=10.0, description="For scale: any number but 1.")
+    factor: Factor = Field(default=10.0, description="for scale: any number but 1")
 
     def sum_up(self, turn: Turn, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         generator = turn.generator()

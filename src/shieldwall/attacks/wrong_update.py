@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shieldwall.attacks.base import Attack, Turn
-from shieldwall.attacks.numbers import Factor
+from shieldwall.attacks.factors import Factor
 from shieldwall.core.messages import StageState
 
 
@@ -24,7 +24,7 @@ class WrongUpdate(Attack):
     directions: ClassVar[tuple[str, ...]] = ()
     looks_back: ClassVar[bool] = True
 
-    factor: Factor = Field(default=2.0, description="On the step; any number but 1, 0 for none.")
+    factor: Factor = Field(default=2.0, description="on the step; any number but 1, 0 for none")
 
     def prepare(self, turn: Turn, prepared: StageState) -> StageState:
         before = turn.memory.state_in_force(turn.stage)

@@ -1,4 +1,4 @@
-"""Types of parameters that more than one kind has."""
+"""Factors that change something: a parameter that several kinds have."""
 
 from __future__ import annotations
 
