@@ -101,7 +101,7 @@ def _require_worker(name: str, workers: Collection[str], where: str) -> None:
             where=f"stage of {where}",
             expected=f'one of: {", ".join(sorted(workers))}; a stage\'s number without quotes; or "{RANDOM}"',
             got=name,
-            remedy=f'did you mean "{near[0]}"?' if near else "",
+            remedy=f'did you mean "{near[0]}"?' if near else "a stage is written as a number, such as stage = 2",
         )
 
 
