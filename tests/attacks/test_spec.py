@@ -6,8 +6,9 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
+from pydantic import model_validator
 
-from shieldwall.attacks import ATTACKS, Aim, PlacedAttack, place_attacks, read_attack, read_attacks
+from shieldwall.attacks import ATTACKS, Aim, Attack, PlacedAttack, place_attacks, read_attack, read_attacks
 from shieldwall.attacks.scale import Scale
 from shieldwall.attacks.sign_flip import SignFlip
 from shieldwall.core import registry
@@ -101,6 +102,25 @@ def test_a_value_that_does_not_fit(table: dict[str, Any], expected: str) -> None
     key = next(key for key in reversed(table))
     assert f"where     {key} of attack 1" in text
     assert f"got       {table[key]!r}" in text
+
+
+class Pair(Attack):
+    """A kind whose two parameters must fit together."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Pair:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        return self
+
+
+def test_parameters_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("pair", f"{__name__}:Pair", ATTACKS.group)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == ATTACKS.group else [])
+    assert "low must not be above high" in refused("SW-A104", kind="pair", stage=1, low=2.0)
 
 
 def test_the_initiator_is_not_attacked() -> None:

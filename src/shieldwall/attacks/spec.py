@@ -100,6 +100,8 @@ def _direction(spec: AttackSpec, kind: type[Attack]) -> str | None:
 
 def _explain(error: ValidationError, kind: str, kind_class: type[Attack], where: str) -> ConfigError:
     first = error.errors()[0]
+    if not first["loc"]:  # a kind whose parameters are checked together
+        return _misfit("the table", first["msg"], dict(first["input"]), where)
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return _unknown(key, kind, [*COMMON_KEYS, *kind_class.model_fields], where)
