@@ -2,7 +2,7 @@
 
     ShieldwallError
     |-- InputError            exit code 2: what was given cannot be used, nothing was changed
-    |   |-- ConfigError       SW-C...  configuration file, override or option
+    |   |-- ConfigError       SW-C...  configuration file, override or option; SW-A...  an attack in it
     |   |-- CorpusError       SW-D...  text, tokenizer or blocks
     |   |-- ModelError        SW-M...  model folder, family or cut
     |   |-- PlanError         SW-P...  schedule, hosts, memory
