@@ -90,6 +90,8 @@ class StageHost:
         self._door = Door(endpoint, self._hooks, guard)
         self._mailbox = Mailbox(endpoint, guard, self._attend, self._door.send_notes)
         self._holdings = Holdings(settings, hold_apart=guard is not None)
+        self._step = 0
+        """The step that was committed last."""
         self._orders: dict[type[Message], Callable[[Any], Awaitable[None]]] = {
             Assign: self._assign,
             Release: self._release,
@@ -140,7 +142,7 @@ class StageHost:
         return True
 
     async def _assign(self, order: Assign) -> None:
-        label = Update(host=self.name, stage=order.stage, step=-1, role=order.role)
+        label = self._label(order.role, order.stage, self._step)
         state, frozen = order.state, order.frozen
         for hook in self._hooks:
             state, frozen = await hook.before_hold(label, state, frozen)
@@ -271,6 +273,7 @@ class StageHost:
             held.update.commit(state)
             for hook in self._hooks:
                 await hook.after_commit(label, state)
+        self._step = order.step
         self._mailbox.forget_tensors()
         receipt = self._guard.commit(order.step, order.head) if self._guard else None
         await self._report(Committed(host=self.name, step=order.step, receipt=receipt))
@@ -284,7 +287,7 @@ class StageHost:
     async def _send_state(self, order: SendState) -> None:
         state = self._holdings.get(order.role, order.stage).update.committed
         for hook in self._hooks:
-            state = await hook.before_serve(self._label(order.role, order.stage, -1), state)
+            state = await hook.before_serve(self._label(order.role, order.stage, self._step), state)
         await self._report(StateReport(host=self.name, stage=order.stage, state=state, role=order.role))
 
     def _label(self, role: Role, stage: int, step: int) -> Update:

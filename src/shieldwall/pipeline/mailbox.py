@@ -96,6 +96,7 @@ class Mailbox:
         """Wait for one message and sort it; `slot` is what the caller waits for."""
         if slot.micro_batch in self.void:
             raise MicroBatchVoid
+        await self._say()
         await self._sort(await self._endpoint.receive())
         if any(isinstance(order, Discard) for order, _ in self._orders):
             raise StepDiscarded
@@ -126,6 +127,10 @@ class Mailbox:
             self._orders.append((message, self._endpoint.arrived_s))
         elif isinstance(message, Void):
             self._leave_out(message)
+        await self._say()
+
+    async def _say(self) -> None:
+        """Send what the guard wants said: others may wait for it while this host waits for something else."""
         if self._guard and self._flush:
             await self._flush()
 

@@ -9,6 +9,7 @@ that was signed for it, and micro-batches in which somebody worked on a wrong te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -114,35 +115,42 @@ class Court:
             said = [each.statement for each in self._records.complaints(slot)]
             halted = any(isinstance(each, Halt) for each in said)
             refused = any(isinstance(each, Refusal) for each in said)
-            if halted or (refused and not self._pass.settles_before_use):
+            if (halted or refused) and not self._pass.settles_before_use:
                 self._void.add(slot.micro_batch)
             elif self._pass.settles_before_use:
                 judged = await self._close(slot, talk)
                 if isinstance(judged, NonFinite):
                     return Findings(broken=judged)
-                await self._correct(slot, judged, talk)
+                if halted:
+                    self._void.add(slot.micro_batch)
+                else:
+                    await self._correct(slot, judged, talk)
         return Findings(again=tuple(sorted(self._void - before)))
 
     async def conclude(self, talk: Correspondence) -> Findings:
         """All lanes are played: join every slot, in causal order, and close what did not settle."""
-        again = set(self._void)
+        again, wrong = set(self._void), set[int]()
         first = self._slot(0, Direction.FORWARD, 0)
         for slot in causal_order(first, self._pass.stages, self._pass.micro_batches, training=self._pass.training):
             if self._in_force.is_settled(slot, self._gatherer.source(slot)) or self._follows(slot, again):
                 continue
             judged = await self._close(slot, talk)
             if isinstance(judged, NonFinite):
-                return Findings(broken=judged)
+                if slot.micro_batch not in wrong:
+                    return Findings(broken=judged)
+                continue
             if judged.finding.tainted:
                 again.add(slot.micro_batch)
+                wrong.add(slot.micro_batch)
             else:
                 self._let_stand(slot, judged)
         return Findings(again=tuple(sorted(again)))
 
     def _follows(self, slot: Slot, again: set[int]) -> bool:
-        """Whether nothing was made for the slot because its micro-batch had stopped before."""
+        """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""
         silent = not self._records.headers(slot) and not self._records.complaints(slot)
-        return silent and slot.micro_batch in again
+        makes_loss = slot.stage == self._pass.stages - 1 and slot.direction is not Direction.BACKWARD
+        return silent and (makes_loss or slot.micro_batch in again)
 
     async def _close(self, slot: Slot, talk: Correspondence) -> Judged | NonFinite:
         """Judge a slot, once; a NaN that its stage had to make is nobody's."""
@@ -159,6 +167,7 @@ class Court:
             return NonFinite(host=maker, slot=slot, what=halts[0].statement.what)
         source = gatherer.source(slot)
         root_in, root = self._in_force.root(source), tensor_root(tensor)
+        entry = entry_of(slot)
         finding = judge(
             Evidence(
                 slot=slot,
@@ -166,6 +175,9 @@ class Court:
                 checker=checker,
                 headers=await gatherer.headers(slot, talk, (view.holders[used_by(slot)], maker)),
                 source_headers=await gatherer.headers(source, talk, (maker, checker)),
+                entry_headers=await gatherer.headers(entry, talk, (maker, checker)),
+                entry_root=self._in_force.root(entry),
+                entry_used=self._named_entry(slot) if entry else "",
                 root_in=root_in,
                 state_root=self.state_roots[slot.stage],
                 computed_root=root,
@@ -177,6 +189,13 @@ class Court:
         if finding.culprit and not self._is_known_false_accuser(finding, maker):
             self._find(slot, finding, {"entry": work.entry_BTD, "arrived": work.arrived_BTD, "right": tensor})
         return judged
+
+    def _named_entry(self, slot: Slot) -> str:
+        """For a backward slot: the activation that its stage named in forward; what is in force if it was corrected."""
+        forward = replace(slot, direction=Direction.FORWARD)
+        headers = self._records.headers(forward)
+        corrected = self._in_force.correction(forward) is not None
+        return headers[0].statement.root_in if headers and not corrected else self._in_force.root(entry_of(slot))
 
     async def _repeat(self, slot: Slot, work: MicroBatchWork, talk: Correspondence) -> Tensor:
         state = await self._gatherer.state(slot.stage, talk)

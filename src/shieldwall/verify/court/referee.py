@@ -36,6 +36,12 @@ class Evidence:
     """What the maker signed for the slot, as far as anybody has it."""
     source_headers: Sequence[Signed[Header]]
     """What the maker of the input signed for the input's slot, as far as anybody has it."""
+    entry_headers: Sequence[Signed[Header]]
+    """In backward: what was signed for the activation that stage and duplicate had worked on."""
+    entry_root: str
+    """In backward: root of that activation as it is in force; else empty."""
+    entry_used: str
+    """In backward: the activation that the stage named when it signed its own; else empty."""
     root_in: str
     """Root of the input that is in force; empty where that is the initiator's own data."""
     state_root: str
@@ -89,6 +95,8 @@ def judge(evidence: Evidence) -> Finding:
     header = evidence.headers[0].statement
     if header.root_in != evidence.root_in:
         return _strange_input(evidence, header, accuser)
+    if evidence.entry_used != evidence.entry_root:
+        return _strange_entry(evidence, accuser)
     if header.state_root != evidence.state_root:
         return Finding(
             culprit=evidence.maker,
@@ -117,6 +125,9 @@ def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
     if inquiry:
         return _answer(evidence, inquiry, accuser)
     claimed = _claim_against(evidence)
+    for headers in (evidence.source_headers, evidence.entry_headers):
+        if claimed is not None and _two_roots(headers):
+            return _two_faced(evidence, headers, accuser)
     if claimed is None:
         refused = any(not isinstance(complaint.statement, (Alert, Inquiry)) for complaint in evidence.complaints)
         return Finding(expected=evidence.computed_root, reason="a message was lost or late", tainted=refused)
@@ -133,15 +144,29 @@ def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
 def _answer(evidence: Evidence, inquiry: Inquiry, accuser: str) -> Finding:
     """The checker was fed something else: did the source sign that, or did the checker make it up?"""
     fed = [signed for signed in evidence.source_headers if signed.statement.root_out == inquiry.root_in]
-    culprit = fed[0].signer if fed and inquiry.root_in != evidence.root_in else evidence.checker
-    lie = "signed two different tensors for one slot, one of them to a checker"
+    if fed and inquiry.root_in != evidence.root_in:
+        return _two_faced(evidence, evidence.source_headers, accuser)
     return Finding(
-        culprit=culprit,
-        rule=3 if culprit != evidence.checker else 2,
+        culprit=evidence.checker,
+        rule=2,
         accuser=accuser,
         expected=evidence.root_in,
         got=inquiry.root_in,
-        reason=f"{culprit} {lie if culprit != evidence.checker else 'names an input that nobody signed'}",
+        reason=f"{evidence.checker} names an input that nobody signed",
+    )
+
+
+def _two_faced(evidence: Evidence, headers: Sequence[Signed[Header]], accuser: str) -> Finding:
+    """Stage and duplicate were fed different tensors for one slot: their maker's doing, and the duplicate is spoilt."""
+    maker, roots = headers[0].signer, _two_roots(headers)
+    return Finding(
+        culprit=maker,
+        rule=3,
+        accuser=accuser,
+        expected=_other(roots, roots[1]),
+        got=roots[1],
+        reason=f"{maker} signed two different tensors for one slot; {evidence.maker} and its checker got one each",
+        tainted=True,
     )
 
 
@@ -178,6 +203,21 @@ def _strange_input(evidence: Evidence, header: Header, accuser: str) -> Finding:
         expected=evidence.root_in,
         got=header.root_in,
         reason=f"{evidence.maker} names an input that nobody signed",
+        tainted=True,
+    )
+
+
+def _strange_entry(evidence: Evidence, accuser: str) -> Finding:
+    """The stage goes back over another activation than the one that is in force: as `_strange_input`, for forward."""
+    if _two_roots(evidence.entry_headers):
+        return _two_faced(evidence, evidence.entry_headers, accuser)
+    return Finding(
+        culprit=evidence.maker,
+        rule=2,
+        accuser=accuser,
+        expected=evidence.entry_root,
+        got=evidence.entry_used,
+        reason=f"{evidence.maker} worked on an activation that nobody signed",
         tainted=True,
     )
 

@@ -9,7 +9,9 @@ from shieldwall.core.ids import Direction, Slot
 
 
 def causal_order(first: Slot, stages: int, micro_batches: tuple[int, ...], *, training: bool) -> Iterator[Slot]:
-    """Every slot whose tensor travels: micro-batch by micro-batch, forward down the stages, then backward up.
+    """Every slot of the pass: micro-batch by micro-batch, forward down the stages, then backward up.
+
+    The last stage's forward slot is among them: no tensor travels from it, but its loss may not be finite.
 
     Args:
         first: any slot of the pass; run, view, attempt and step are taken from it.
@@ -19,7 +21,7 @@ def causal_order(first: Slot, stages: int, micro_batches: tuple[int, ...], *, tr
     """
     forward = Direction.FORWARD if training else Direction.EVALUATION
     for micro_batch in micro_batches:
-        for stage in range(stages - 1):
+        for stage in range(stages):
             yield replace(first, micro_batch=micro_batch, direction=forward, stage=stage)
         for stage in range(stages - 1, 0, -1) if training else ():
             yield replace(first, micro_batch=micro_batch, direction=Direction.BACKWARD, stage=stage)
