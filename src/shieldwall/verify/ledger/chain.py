@@ -1,0 +1,84 @@
+"""Following rows: each must be the next, stand behind the one before, and have the hash of its own fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shieldwall.core.errors import LedgerError
+from shieldwall.verify.ledger.parsing import statement_of
+from shieldwall.verify.ledger.rows import GENESIS, Row, row_hash
+
+DISTRUST = "do not rely on this record from that row on; compare it with another copy of the same ledger"
+
+
+class Chain:
+    """The rows so far.
+
+    Args:
+        rows: how many came before.
+        head: hash of the last of them.
+    """
+
+    def __init__(self, rows: int = 0, head: str = GENESIS) -> None:
+        self.rows = rows
+        self.head = head
+
+    def follow(self, row: Row) -> None:
+        """Take the next row.
+
+        Raises:
+            LedgerError: SW-L103; a row is missing, or this one is not what was written there.
+        """
+        if row.seq != self.rows:
+            raise LedgerError(
+                "SW-L103",
+                f"row {self.rows} is missing" if row.seq > self.rows else f"row {row.seq} is out of place",
+                row=min(self.rows, row.seq),
+                where=str(row),
+                expected=f"row {self.rows}",
+                got=f"row {row.seq}",
+                remedy=DISTRUST,
+            )
+        if row.previous != self.head:
+            raise _broken(row, "stands behind another row than the one before it", self.head, row.previous)
+        found = row_hash(row)
+        if row.hash != found:
+            raise _broken(row, "has another hash than its fields give", row.hash, found)
+        self.rows, self.head = row.seq + 1, row.hash
+
+
+def read_statement(row: Row) -> Any:
+    """The statement of a row.
+
+    Raises:
+        LedgerError: SW-L107; the body is none of its kind.
+    """
+    try:
+        return statement_of(row.kind, row.body)
+    except ValueError as error:
+        raise out_of_place(row, "has a body that cannot be read", f"a statement of kind {row.kind}", str(error)) from error
+
+
+def out_of_place(row: Row, what: str, expected: str, got: str) -> LedgerError:
+    """The error of a row that no honest writer would have put there."""
+    return LedgerError(
+        "SW-L107",
+        f"row {row.seq} {what}",
+        row=row.seq,
+        where=str(row),
+        expected=expected,
+        got=got,
+        remedy=DISTRUST,
+    )
+
+
+def _broken(row: Row, what: str, expected: str, got: str) -> LedgerError:
+    return LedgerError(
+        "SW-L103",
+        f"row {row.seq} {what}",
+        row=row.seq,
+        where=str(row),
+        expected=expected,
+        got=got,
+        remedy=DISTRUST,
+    )
