@@ -37,8 +37,8 @@ class Verdict:
     """The referee's finding in one case (design 4.6).
 
     `expected` is the root that the referee got, `got` the root that the culprit signed; a root is empty where there is
-    none, as with something withheld. `accuser` signed the differing root; it is empty where nobody did. `evidence` names
-    the pieces of evidence by their roots.
+    none, as with something withheld. `accuser` signed the differing root; it is empty where nobody did. `evidence`
+    names the pieces of evidence by their roots.
 
     Raises:
         ValueError: the rule is none of the six, or there is a micro-batch where there must be none, or none where there

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from shieldwall.core.errors import LedgerError
+from shieldwall.core.signing import Roster
 from shieldwall.verify.ledger.parsing import statement_of
 from shieldwall.verify.ledger.rows import GENESIS, Row, row_hash
+
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
 DISTRUST = "do not rely on this record from that row on; compare it with another copy of the same ledger"
 
@@ -56,13 +60,43 @@ def read_statement(row: Row) -> Any:
     try:
         return statement_of(row.kind, row.body)
     except ValueError as error:
-        raise out_of_place(row, "has a body that cannot be read", f"a statement of kind {row.kind}", str(error)) from error
+        raise out_of_place(
+            row, "has a body that cannot be read", f"a statement of kind {row.kind}", str(error)
+        ) from error
+
+
+def check_signature(row: Row, statement: Any, roster: Roster) -> None:
+    """Whether the row's signer is known and has signed the row's statement.
+
+    Raises:
+        LedgerError: SW-L104.
+    """
+    if row.signer not in roster.keys:
+        raise _unsigned(row, "is of a party that the ledger does not know", "a party of the run", repr(row.signer))
+    if not _SIGNATURE.fullmatch(row.signature) or not roster.verifies(
+        row.signer, statement.kind, statement.to_json(), bytes.fromhex(row.signature)
+    ):
+        raise _unsigned(
+            row, f"is not signed by {row.signer}", f"{row.signer}'s signature of exactly this", "another or none"
+        )
 
 
 def out_of_place(row: Row, what: str, expected: str, got: str) -> LedgerError:
     """The error of a row that no honest writer would have put there."""
     return LedgerError(
         "SW-L107",
+        f"row {row.seq} {what}",
+        row=row.seq,
+        where=str(row),
+        expected=expected,
+        got=got,
+        remedy=DISTRUST,
+    )
+
+
+def _unsigned(row: Row, what: str, expected: str, got: str) -> LedgerError:
+    return LedgerError(
+        "SW-L104",
         f"row {row.seq} {what}",
         row=row.seq,
         where=str(row),

@@ -40,6 +40,10 @@ class Fields:
     def number(self, name: str) -> float:
         return self._get(name, float)
 
+    def integer(self, name: str) -> int:
+        """Any whole number: a worker may have signed any."""
+        return self._get(name, int)
+
     def whole(self, name: str) -> int:
         """A number from 0 on."""
         value = self._get(name, int)

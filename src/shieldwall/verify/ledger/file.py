@@ -20,7 +20,9 @@ _BATCH = 500
 _LONGEST_BYTES = 64 * 2**20
 """No field is longer; SQLite refuses it before memory is taken."""
 
-_GET_IT_AGAIN = "copy the file again from where the run was trained; if it is no better there, do not rely on this record"
+_GET_IT_AGAIN = (
+    "copy the file again from where the run was trained; if it is no better there, do not rely on this record"
+)
 
 
 class LedgerFile:
@@ -118,8 +120,7 @@ class LedgerFile:
         cursor = self._connection.cursor()
         try:
             cursor.execute(query, (first,))
-            for values in cursor:
-                batch.append(values)
+            batch.extend(cursor)  # keeps what came before an error
         except sqlite3.Error as error:
             if not batch:
                 raise self._damaged(str(error), first) from error
@@ -164,8 +165,8 @@ class LedgerFile:
 def open_ledger(path: Path) -> Iterator[LedgerFile]:
     """The ledger in a run's folder, or the file itself, to be read; it is never changed.
 
-    One thing may be put in order first: where a writer was killed in the middle of a transaction, SQLite takes back what
-    was not whole.
+    One thing may be put in order first: where a writer was killed in the middle of a transaction, SQLite takes back
+    what was not whole.
 
     Args:
         path: the run's folder, or `ledger.sqlite` itself.

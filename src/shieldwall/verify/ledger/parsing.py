@@ -65,24 +65,36 @@ def run_of(statement: Any) -> str:
     return str(statement.run)
 
 
+def filed_under(statement: Any, run: str, step: int) -> int:
+    """The step that a row is stored under when `step` is in work.
+
+    It is the one that the statement speaks of. A worker may sign any nonsense about another run or a step to come; that
+    is kept under the step in work and counts for nothing.
+    """
+    named = step_of(statement)
+    if named is None or run_of(statement) != run or not 0 <= named <= step:
+        return step
+    return named
+
+
 def _slot(fields: Fields) -> Slot:
     return Slot(
         run=fields.text("run"),
-        view=fields.whole("view"),
-        attempt=fields.whole("attempt"),
-        step=fields.whole("step"),
-        micro_batch=fields.whole("micro_batch"),
+        view=fields.integer("view"),
+        attempt=fields.integer("attempt"),
+        step=fields.integer("step"),
+        micro_batch=fields.integer("micro_batch"),
         direction=Direction(fields.text("direction")),
-        stage=fields.whole("stage"),
+        stage=fields.integer("stage"),
     )
 
 
 def _holding(fields: Fields) -> Holding:
     return Holding(
         run=fields.text("run"),
-        view=fields.whole("view"),
-        step=fields.whole("step"),
-        stage=fields.whole("stage"),
+        view=fields.integer("view"),
+        step=fields.integer("step"),
+        stage=fields.integer("stage"),
         role=Role(fields.text("role")),
     )
 
@@ -144,13 +156,11 @@ def _seal(fields: Fields) -> StateSeal:
 
 
 def _opening(fields: Fields) -> StateOpening:
-    return StateOpening(
-        holding=_holding(fields.inner("holding")), nonce=fields.text("nonce"), root=fields.text("root")
-    )
+    return StateOpening(holding=_holding(fields.inner("holding")), nonce=fields.text("nonce"), root=fields.text("root"))
 
 
 def _receipt(fields: Fields) -> Receipt:
-    return Receipt(run=fields.text("run"), step=fields.whole("step"), head=fields.text("head"))
+    return Receipt(run=fields.text("run"), step=fields.integer("step"), head=fields.text("head"))
 
 
 def _verdict(fields: Fields) -> Verdict:
@@ -248,6 +258,14 @@ KINDS = frozenset(_READERS)
 """Every kind of row."""
 
 INITIATOR_KINDS = frozenset(
-    {RunRecord.kind, ViewRecord.kind, CORRECTION, Verdict.kind, CommitRecord.kind, ResumeRecord.kind, ClosingRecord.kind}
+    {
+        RunRecord.kind,
+        ViewRecord.kind,
+        CORRECTION,
+        Verdict.kind,
+        CommitRecord.kind,
+        ResumeRecord.kind,
+        ClosingRecord.kind,
+    }
 )
 """Rows that only the run's key may sign."""

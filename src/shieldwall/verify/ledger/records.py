@@ -77,7 +77,7 @@ class ViewRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitRecord:
-    """A step is in force (design 4.7). `head` is the hash of the row before, so the signature covers all rows so far."""
+    """A step is in force (4.7). `head` is the hash of the row before; so the signature covers all rows so far."""
 
     kind: ClassVar[str] = "commit"
     run: str

@@ -51,7 +51,7 @@ class Row:
 
 
 def row_hash(row: Row) -> str:
-    """SHA-256 over a tag, then the hash before and all other fields as UTF-8 text, each behind its length (u32, big-endian)."""
+    """SHA-256 over a tag, the hash before, all other fields as UTF-8 text, each behind its length (u32 big-endian)."""
     digest = hashlib.sha256(b"shieldwall/1|ledger|")
     for field in (row.previous, str(row.seq), str(row.step), row.kind, row.signer, row.body, row.signature):
         raw = field.encode()

@@ -8,9 +8,8 @@ from pathlib import Path
 from shieldwall.core.errors import LedgerError, LedgerFileError
 from shieldwall.core.signing import Identity, Roster, fingerprint
 from shieldwall.core.statements import Header
-from shieldwall.verify.ledger.chain import Chain, out_of_place, read_statement
+from shieldwall.verify.ledger.chain import Chain, check_signature, out_of_place, read_statement
 from shieldwall.verify.ledger.file import LedgerFile, open_ledger
-from shieldwall.verify.ledger.parsing import CORRECTION
 from shieldwall.verify.ledger.records import ClosingRecord, CommitRecord, ResumeRecord, RunRecord, ViewRecord
 from shieldwall.verify.ledger.rows import Row
 
@@ -55,11 +54,11 @@ def read_tail(path: Path, identity: Identity) -> Tail:
             chain.follow(row)
             statement = read_statement(row)
             if isinstance(statement, CommitRecord):
-                _check_commit(row, statement, identity)
+                _check_commit(row, statement, Roster({row.signer: identity.public}))
                 step = statement.step + 1
             elif isinstance(statement, ResumeRecord):
                 step = statement.step
-            elif isinstance(statement, Header) and row.kind in (Header.kind, CORRECTION):
+            elif isinstance(statement, Header) and row.signer == identity.name:
                 attempt = max(attempt, statement.slot.attempt)
             last = row
         return Tail(
@@ -89,6 +88,7 @@ def _run_record(ledger: LedgerFile, identity: Identity) -> RunRecord:
     record = read_statement(row)
     if not isinstance(record, RunRecord):
         raise out_of_place(row, "is not the first of a ledger", "a row of kind run", row.kind)
+    check_signature(row, record, Roster({row.signer: record.run_key}))
     if record.run_key != identity.public:
         raise LedgerFileError(
             "SW-L202",
@@ -101,12 +101,10 @@ def _run_record(ledger: LedgerFile, identity: Identity) -> RunRecord:
     return record
 
 
-def _check_commit(row: Row, record: CommitRecord, identity: Identity) -> None:
-    roster = Roster({row.signer: identity.public})
-    if record.head != row.previous or not roster.verifies(
-        row.signer, record.kind, record.to_json(), bytes.fromhex(row.signature)
-    ):
-        raise out_of_place(row, "is not what the run's key has signed", row.previous, record.head)
+def _check_commit(row: Row, record: CommitRecord, roster: Roster) -> None:
+    check_signature(row, record, roster)
+    if record.head != row.previous:
+        raise out_of_place(row, "names another head than the chain has", row.previous, record.head)
 
 
 def _highest_before(ledger: LedgerFile) -> int:

@@ -17,7 +17,7 @@ from shieldwall.core.errors import LedgerFileError
 from shieldwall.core.files import PARTIAL, flush_to_disk, storing
 from shieldwall.core.signing import Identity, Signed, Statement
 from shieldwall.core.statements import Header
-from shieldwall.verify.ledger.parsing import CORRECTION, KINDS, step_of
+from shieldwall.verify.ledger.parsing import CORRECTION, KINDS, filed_under
 from shieldwall.verify.ledger.records import ClosingRecord, CommitRecord, ResumeRecord, RunRecord, ViewRecord
 from shieldwall.verify.ledger.rows import APPLICATION_ID, GENESIS, LEDGER_FILE, SCHEMA, Row, chained
 from shieldwall.verify.ledger.tail import Tail, read_tail
@@ -109,15 +109,13 @@ class LedgerWriter:
         """
         statement = signed.statement
         kind = kind or statement.kind
-        step = step_of(statement)
-        if kind not in KINDS or (step or 0) > self._step:
-            raise ValueError(f"a {kind} of step {step} does not belong into a ledger at step {self._step}")
+        if kind not in KINDS:
+            raise ValueError(f"the ledger has no rows of kind {kind!r}")
         body = canonical_bytes(statement.to_json()).decode()
         seq = self._count + len(self._pending)
-        at = self._step if step is None else step
-        self._pending.append(
-            chained(Row(seq, at, kind, signed.signer, body, signed.signature.hex()), self._pending_head)
-        )
+        step = filed_under(statement, self._run, self._step)
+        row = Row(seq, step, kind, signed.signer, body, signed.signature.hex())
+        self._pending.append(chained(row, self._pending_head))
 
     def record(self, statement: Statement) -> None:
         """The same for a statement of the initiator's own: a view, a verdict."""
