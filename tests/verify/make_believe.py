@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -63,7 +65,7 @@ EVENTFUL = Story(
     steps=3,
     again=frozenset({(1, 1)}),
     corrected=frozenset({(0, 1, Direction.FORWARD, 1), (1, 0, Direction.BACKWARD, 2)}),
-    accused=frozenset({(1, 0, Direction.FORWARD, 2)}),
+    accused=frozenset({(1, 0, Direction.FORWARD, 1)}),
     wrong_update=frozenset({(0, 2)}),
     new_view_before=frozenset({2}),
     resumed_at=1,
@@ -79,13 +81,14 @@ class Teller:
     parties: dict[str, Identity] = field(default_factory=dict)
     attempt: int = 0
     view: int = 0
+    edit: Callable[[Signed[Any]], Iterable[Signed[Any]]] = lambda signed: (signed,)
+    """What becomes of each statement of the work before it is written; for tests of what must not hold."""
 
     def __post_init__(self) -> None:
         names = [INITIATOR, *(worker_name(index) for index in range(self.story.stages - 1))]
         self.parties = {name: identity(name) for name in names}
         self.states = {stage: root("state", 0, stage) for stage in range(self.story.stages)}
         self.receipts: list[Signed[Receipt]] = []
-        self.spare = 0
 
     @property
     def initiator(self) -> Identity:
@@ -176,9 +179,13 @@ class Teller:
         self.receipts = [party.sign(Receipt(run=RUN, step=step, head=head)) for party in workers]
         return head
 
+    def say(self, writer: LedgerWriter, signed: Signed[Any]) -> None:
+        for each in self.edit(signed):
+            writer.append(each)
+
     def keep_receipts(self, writer: LedgerWriter) -> None:
         for receipt in self.receipts:
-            writer.append(receipt)
+            self.say(writer, receipt)
         self.receipts = []
 
     def slot(self, step: int, micro_batch: int, attempt: int, direction: Direction, stage: int) -> Slot:
@@ -218,19 +225,19 @@ class Teller:
             root_out=root("lie", *key) if lies else right,
             state_root=self.states[slot.stage],
         )
-        writer.append(self.parties[holder].sign(header))
+        self.say(writer, self.parties[holder].sign(header))
         if checker is None:
             return right
         if lies or key in self.story.accused:
             mine = right if lies else root("false", *key)
             alert = Alert(slot=slot, root_in=made_from, root_out=mine, claimed=header.root_out)
-            writer.append(self.parties[checker].sign(alert))
+            self.say(writer, self.parties[checker].sign(alert))
             self.judge(writer, slot, (holder, header.root_out) if lies else (checker, mine), checker, right)
             if lies:
                 writer.correct(self.initiator.sign(replace(header, source=INITIATOR, root_out=right)))
         else:
             settlement = Settlement(slot=slot, root_in=made_from, root_out=right)
-            writer.append(self.parties[checker].sign(settlement))
+            self.say(writer, self.parties[checker].sign(settlement))
         return right
 
     def judge(self, writer: LedgerWriter, slot: Slot, guilty: tuple[str, str], accuser: str, right: str) -> None:
@@ -257,20 +264,22 @@ class Teller:
     def tell_states(self, writer: LedgerWriter, step: int, new_states: dict[int, str]) -> None:
         for stage, checker in self.checkers.items():
             parties = {Role.STAGE: self.holders[stage], Role.DUPLICATE: checker}
-            holdings = {
-                role: Holding(run=RUN, view=self.view, step=step, stage=stage, role=role) for role in parties
-            }
+            holdings = {role: Holding(run=RUN, view=self.view, step=step, stage=stage, role=role) for role in parties}
             lies = (step, stage) in self.story.wrong_update
-            roots = {role: root("wrong", stage) if lies and role is Role.STAGE else new_states[stage] for role in parties}
+            roots = {
+                role: root("wrong", stage) if lies and role is Role.STAGE else new_states[stage] for role in parties
+            }
             for role, name in parties.items():
-                claim = GradientClaim(holding=holdings[role], root=root("gradients", step, stage), norms={"w": "0x1p-1"})
-                writer.append(self.parties[name].sign(claim))
+                claim = GradientClaim(
+                    holding=holdings[role], root=root("gradients", step, stage), norms={"w": "0x1p-1"}
+                )
+                self.say(writer, self.parties[name].sign(claim))
             for role, name in parties.items():
                 sealed = seal_root(root("nonce", name), roots[role], name)
-                writer.append(self.parties[name].sign(StateSeal(holding=holdings[role], sealed=sealed)))
+                self.say(writer, self.parties[name].sign(StateSeal(holding=holdings[role], sealed=sealed)))
             for role, name in parties.items():
                 opening = StateOpening(holding=holdings[role], nonce=root("nonce", name), root=roots[role])
-                writer.append(self.parties[name].sign(opening))
+                self.say(writer, self.parties[name].sign(opening))
             if lies:
                 self.judge_update(writer, step, stage, roots[Role.STAGE], new_states[stage])
 

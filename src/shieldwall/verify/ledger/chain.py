@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from shieldwall.core.errors import LedgerError
-from shieldwall.core.signing import Roster
+from shieldwall.core.signing import Roster, Signed
 from shieldwall.verify.ledger.parsing import statement_of
 from shieldwall.verify.ledger.rows import GENESIS, Row, row_hash
 
@@ -63,6 +63,17 @@ def read_statement(row: Row) -> Any:
         raise out_of_place(
             row, "has a body that cannot be read", f"a statement of kind {row.kind}", str(error)
         ) from error
+
+
+def read_signed(row: Row) -> Signed[Any]:
+    """The statement of a row with its signer's signature, which is not checked.
+
+    Raises:
+        LedgerError: SW-L104, what stands there can be no signature; SW-L107, the body is none of its kind.
+    """
+    if not _SIGNATURE.fullmatch(row.signature):
+        raise _unsigned(row, "has no signature", "64 bytes as hexadecimal", f"{len(row.signature)} characters")
+    return Signed(read_statement(row), row.signer, bytes.fromhex(row.signature))
 
 
 def check_signature(row: Row, statement: Any, roster: Roster) -> None:

@@ -79,6 +79,16 @@ class LedgerFile:
         query = f"SELECT {COLUMNS} FROM rows WHERE kind = ? ORDER BY seq"  # noqa: S608 (fixed text)
         return (self._row(None, values) for values in self._ask(query, kind))
 
+    def check_length(self) -> None:
+        """Whether the file is as long as its first page says; more may be there while somebody writes.
+
+        Raises:
+            LedgerError: SW-L101; it was cut short.
+        """
+        says, size_bytes = self._says_bytes(), self.path.stat().st_size
+        if not 0 < says <= size_bytes:
+            raise self._damaged(f"it is cut short: {size_bytes:,} bytes, its first page says {says:,}")
+
     def check_form(self) -> None:
         """Whether the file holds the ledger's table and nothing else.
 
@@ -108,10 +118,13 @@ class LedgerFile:
         found = self._ask("PRAGMA quick_check(1)")
         if found != [("ok",)]:
             raise self._damaged(str(found[0][0]))
-        says = self._ask("PRAGMA page_size")[0][0] * self._ask("PRAGMA page_count")[0][0]
-        size_bytes = self.path.stat().st_size
+        says, size_bytes = self._says_bytes(), self.path.stat().st_size
         if says != size_bytes:
             raise self._damaged(f"{size_bytes:,} bytes; its first page says {says:,}")
+
+    def _says_bytes(self) -> int:
+        pages: int = self._ask("PRAGMA page_count")[0][0]
+        return pages * int(self._ask("PRAGMA page_size")[0][0])
 
     def _batch(self, first: int) -> list[Any]:
         """Rows from `first` on; where a field is no text, those before it, so that the error names the right row."""
@@ -183,6 +196,7 @@ def open_ledger(path: Path) -> Iterator[LedgerFile]:
             connection = _connect(file, "rw")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_BYTES)
         ledger = LedgerFile(file, connection)
+        ledger.check_length()
         ledger.check_form()
         yield ledger
     finally:
