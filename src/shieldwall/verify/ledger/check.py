@@ -16,7 +16,7 @@ from shieldwall.core.ids import Direction
 from shieldwall.core.signing import Roster, fingerprint
 from shieldwall.core.statements import Alert, Header, Receipt, Settlement
 from shieldwall.core.verdicts import Verdict
-from shieldwall.verify.ledger.chain import DISTRUST, Chain, check_signature, out_of_place, read_statement
+from shieldwall.verify.ledger.chain import Chain, check_signature, out_of_place, read_statement
 from shieldwall.verify.ledger.file import LedgerFile, open_ledger
 from shieldwall.verify.ledger.joins import StepJoin
 from shieldwall.verify.ledger.parsing import CORRECTION, INITIATOR_KINDS, filed_under, run_of, step_of
@@ -270,7 +270,7 @@ def _not_closed(ledger: LedgerFile, rows: int) -> LedgerError:
         where=str(ledger.path),
         expected="a closing row, signed by the run's key, as the last one",
         got=f"{rows:,} rows without it",
-        remedy=f"{DISTRUST}; the ledger of a run that still goes on, or was stopped, is open",
+        remedy="if the run is finished, get the whole file from where it was trained; if it goes on, wait for its end",
     )
 
 

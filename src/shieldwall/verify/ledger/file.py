@@ -7,6 +7,7 @@ there never change.
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,10 @@ from shieldwall.verify.ledger.rows import APPLICATION_ID, COLUMNS, LEDGER_FILE, 
 _BATCH = 500
 _LONGEST_BYTES = 64 * 2**20
 """No field is longer; SQLite refuses it before memory is taken."""
+
+_HEAD_BYTES = 100
+_LARGEST_PAGE_BYTES = 65536
+"""Stands as 1 in the two bytes of the file's head."""
 
 _GET_IT_AGAIN = (
     "copy the file again from where the run was trained; if it is no better there, do not rely on this record"
@@ -86,7 +91,7 @@ class LedgerFile:
             LedgerError: SW-L101; it was cut short.
         """
         says, size_bytes = self._says_bytes(), self.path.stat().st_size
-        if not 0 < says <= size_bytes:
+        if says > size_bytes:
             raise self._damaged(f"it is cut short: {size_bytes:,} bytes, its first page says {says:,}")
 
     def check_form(self) -> None:
@@ -123,8 +128,16 @@ class LedgerFile:
             raise self._damaged(f"{size_bytes:,} bytes; its first page says {says:,}")
 
     def _says_bytes(self) -> int:
-        pages: int = self._ask("PRAGMA page_count")[0][0]
-        return pages * int(self._ask("PRAGMA page_size")[0][0])
+        """Page size times number of pages, as the first page says it.
+
+        Source: sqlite.org/fileformat.html, section 1.3; read here because SQLite calls a short file only malformed.
+        """
+        with self.path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        if len(head) < _HEAD_BYTES or not head.startswith(b"SQLite format 3\0"):
+            raise self._damaged("it does not begin as a SQLite file does")
+        page_bytes, pages = struct.unpack_from(">H", head, 16)[0], struct.unpack_from(">I", head, 28)[0]
+        return int((_LARGEST_PAGE_BYTES if page_bytes == 1 else page_bytes) * pages)
 
     def _batch(self, first: int) -> list[Any]:
         """Rows from `first` on; where a field is no text, those before it, so that the error names the right row."""

@@ -14,7 +14,6 @@ from shieldwall.core.ids import Direction
 from shieldwall.core.statements import Header
 from shieldwall.verify.ledger.chain import DISTRUST
 from shieldwall.verify.ledger.records import CommitRecord
-from shieldwall.verify.ledger.rows import Row
 from shieldwall.verify.ledger.step_book import Assignments, Place, Said, StepBook
 
 
@@ -32,7 +31,7 @@ class StepJoin:
         self._book = book
         self._who = who
         self._state_roots = state_roots
-        self._commit_row: Row = commit.row
+        self._commit_said = commit
         self._commit: CommitRecord = commit.statement
         self._final = book.final_attempts(who.initiator)
 
@@ -45,11 +44,11 @@ class StepJoin:
         count = self._commit.micro_batches
         if len(self._final) != count or any(not 0 <= micro_batch < count for micro_batch in self._final):
             worked = f"micro-batches {sorted(self._final)}"
-            raise self._fault(self._commit_row, "commits other micro-batches than were worked on", worked, f"{count}")
+            raise self._fault(self._commit_said, "commits other micro-batches than were worked on", worked, f"{count}")
         found = [self._trouble(micro_batch, attempt) for micro_batch, attempt in self._final.items()]
         faults = [fault for fault in found if fault]
         if faults:
-            raise min(faults, key=lambda fault: self._commit_row.seq if fault.row is None else fault.row)
+            raise min(faults, key=lambda fault: self._commit_said.row.seq if fault.row is None else fault.row)
         highest = max(self._final.values(), default=0)
         if highest > self._commit.attempt:
             raise self._fault(
@@ -92,14 +91,14 @@ class StepJoin:
         found = [said for said in everybodys if said.row.signer == said.statement.source == self._holder(said)]
         if everybodys and not found:
             said = everybodys[0]
-            raise self._fault(said.row, "is not of the stage's holder", str(self._holder(said)), said.row.signer)
+            raise self._fault(said, "is not of the stage's holder", str(self._holder(said)), said.row.signer)
         if not found:
-            raise self._fault(self._commit_row, "commits a slot without a header", "one", f"none: {_named(place)}")
+            raise self._fault(self._commit_said, "commits a slot without a header", "one", f"none: {_named(place)}")
         first = found[0].statement
         for other in found[1:]:
             same = other.statement
             if (same.root_in, same.root_out, same.state_root) != (first.root_in, first.root_out, first.state_root):
-                raise self._fault(other.row, "is a second, other header of its slot", first.root_out, same.root_out)
+                raise self._fault(other, "is a second, other header of its slot", first.root_out, same.root_out)
         return found[0]
 
     def _holder(self, said: Said) -> str | None:
@@ -108,38 +107,37 @@ class StepJoin:
     def _check_input(self, said: Said, given: set[str]) -> None:
         if said.statement.root_in not in given:
             wanted = " or ".join(sorted(given - {""})) or "the initiator's own data"
-            raise self._fault(
-                said.row, "was made from something else than was made for it", wanted, said.statement.root_in
-            )
+            raise self._fault(said, "was made from something else than was made for it", wanted, said.statement.root_in)
 
     def _check_state(self, said: Said, *, needed: bool) -> None:
         header: Header = said.statement
         wanted = self._state_roots.get(header.slot.stage)
         if header.state_root == wanted or (not needed and not header.state_root):
             return
-        raise self._fault(said.row, "was made with another state than was committed", str(wanted), header.state_root)
+        raise self._fault(said, "was made with another state than was committed", str(wanted), header.state_root)
 
     def _check_settled(self, place: Place, said: Said, settlers: set[str]) -> None:
         header: Header = said.statement
         own = [each for each in self._book.settlements.get(place, []) if each.row.signer in settlers]
         if not own:
-            raise self._fault(said.row, "was never settled", f"a settlement by {_one_of(settlers)}", "none")
+            raise self._fault(said, "was never settled", f"a settlement by {_one_of(settlers)}", "none")
         for each in own:
             settled = each.statement
             if (settled.root_in, settled.root_out) != (header.root_in, header.root_out):
                 raise self._fault(
-                    each.row,
+                    each,
                     "settles something else than was made",
                     f"from {header.root_in} to {header.root_out}",
                     f"from {settled.root_in} to {settled.root_out}",
                 )
 
-    def _fault(self, row: Row, what: str, expected: str, got: str) -> LedgerError:
+    def _fault(self, said: Said, what: str, expected: str, got: str) -> LedgerError:
+        row, slot = said.row, getattr(said.statement, "slot", None)
         return LedgerError(
             "SW-L108",
             f"step {self._commit.step} does not join: row {row.seq} {what}",
             row=row.seq,
-            where=str(row),
+            where=f"{row}: {slot}" if slot else str(row),
             expected=expected,
             got=got or "nothing",
             remedy=DISTRUST,

@@ -8,7 +8,6 @@ from shieldwall.core.statements import StateOpening, seal_root
 from shieldwall.core.verdicts import CaseDirection
 from shieldwall.verify.ledger.chain import DISTRUST
 from shieldwall.verify.ledger.records import CommitRecord
-from shieldwall.verify.ledger.rows import Row
 from shieldwall.verify.ledger.step_book import Assignments, Keeping, Said, StepBook
 
 
@@ -26,7 +25,7 @@ class StateJoin:
     def __init__(self, book: StepBook, who: Assignments, commit: Said) -> None:
         self._book = book
         self._who = who
-        self._commit_row: Row = commit.row
+        self._commit_said = commit
         self._commit: CommitRecord = commit.statement
 
     def check(self) -> None:
@@ -53,12 +52,12 @@ class StateJoin:
         for claim in claims[1:]:
             first, other = claims[0].statement, claim.statement
             if (first.root, first.norms) != (other.root, other.norms):
-                raise self._fault(claim.row, f"claims other gradients of stage {stage}", first.root, other.root)
+                raise self._fault(claim, f"claims other gradients of stage {stage}", first.root, other.root)
 
     def _check_states(self, stage: int) -> None:
         root = self._commit.state_roots.get(stage)
         if root is None:
-            raise self._fault(self._commit_row, f"commits no state of stage {stage}", "its root", "none")
+            raise self._fault(self._commit_said, f"commits no state of stage {stage}", "its root", "none")
         guilty = self._book.culprits(stage, CaseDirection.UPDATE, CaseDirection.STATE)
         parties = {keeping: party for keeping, party in self._parties(stage).items() if party not in guilty}
         seals = [self._last(self._book.seals[keeping], party, "seal", keeping) for keeping, party in parties.items()]
@@ -75,24 +74,25 @@ class StateJoin:
         opening: StateOpening = opened.statement
         sealed = seal_root(opening.nonce, opening.root, opened.row.signer)
         if sealed != seal.statement.sealed:
-            raise self._fault(opened.row, "is not what was in the envelope", seal.statement.sealed, sealed)
+            raise self._fault(opened, "is not what was in the envelope", seal.statement.sealed, sealed)
         if opening.root != root:
-            raise self._fault(opened.row, "opens another state than was committed", root, opening.root)
+            raise self._fault(opened, "opens another state than was committed", root, opening.root)
 
     def _last(self, said: list[Said], party: str, kind: str, keeping: Keeping) -> Said:
         """What a party, or the initiator in its place, said last of its copy."""
         own = [each for each in said if each.row.signer in (party, self._who.initiator)]
         if not own:
             stage, role = keeping
-            raise self._fault(self._commit_row, f"lacks the {kind} of {role} {stage}", f"one of {party}", "none")
+            raise self._fault(self._commit_said, f"lacks the {kind} of {role} {stage}", f"one of {party}", "none")
         return own[-1]
 
-    def _fault(self, row: Row, what: str, expected: str, got: str) -> LedgerError:
+    def _fault(self, said: Said, what: str, expected: str, got: str) -> LedgerError:
+        row, holding = said.row, getattr(said.statement, "holding", None)
         return LedgerError(
             "SW-L109",
             f"the states of step {self._commit.step} do not agree: row {row.seq} {what}",
             row=row.seq,
-            where=str(row),
+            where=f"{row}: {holding}" if holding else str(row),
             expected=expected,
             got=got,
             remedy=DISTRUST,
