@@ -17,7 +17,7 @@ from shieldwall.core.errors import LedgerError
 from shieldwall.core.ids import INITIATOR, Direction, Role
 from shieldwall.core.signing import Signed, fingerprint
 from shieldwall.core.statements import Alert, GradientClaim, Header, Receipt, Settlement, StateOpening, StateSeal
-from shieldwall.verify.ledger import LedgerReport, ViewRecord, read_tail, verify_ledger
+from shieldwall.verify.ledger import LedgerReport, LedgerWriter, ViewRecord, read_tail, verify_ledger
 
 Edit = Callable[[Signed[Any]], Iterable[Signed[Any]]]
 
@@ -356,3 +356,24 @@ def test_a_resumption_that_uses_attempts_again_does_not_hold(tmp_path: Path) -> 
     writer.close()
     with pytest.raises(LedgerError, match="uses attempts again"):
         verify_ledger(writer.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"micro_batches": 1}, "commits other micro-batches than were worked on"),
+        ({"micro_batches": 3}, "commits other micro-batches than were worked on"),
+        ({"attempt": 0}, "names too low an attempt"),
+        ({"state_roots": {}}, "commits no state of stage 1"),
+    ],
+)
+def test_a_commit_that_says_something_else_does_not_hold(
+    changes: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The initiator's own software is wrong: what it signs is not what was done."""
+    plain = LedgerWriter.commit_step
+    monkeypatch.setattr(LedgerWriter, "commit_step", lambda writer, **given: plain(writer, **{**given, **changes}))
+    teller = Teller(tmp_path, replace(QUIET, again=frozenset({(0, 1)})))
+    with pytest.raises(LedgerError, match=words) as caught:
+        verify_ledger(teller.tell())
+    assert str(caught.value.where).startswith(f"row {caught.value.row} (commit, step 0)")

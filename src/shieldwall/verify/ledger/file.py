@@ -56,15 +56,6 @@ class LedgerFile:
                 expected = row.seq + 1
                 yield row
 
-    def last_row(self) -> Row | None:
-        """The last row, if there is one.
-
-        Raises:
-            LedgerError: SW-L101 or SW-L102, as `rows`.
-        """
-        values = self._ask(f"SELECT {COLUMNS} FROM rows ORDER BY seq DESC LIMIT 1")  # noqa: S608 (fixed text)
-        return self._row(None, values[0]) if values else None
-
     def last_of(self, kind: str) -> Row | None:
         """The last row of a kind, if there is one.
 

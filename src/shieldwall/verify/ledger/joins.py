@@ -48,11 +48,11 @@ class StepJoin:
         found = [self._trouble(micro_batch, attempt) for micro_batch, attempt in self._final.items()]
         faults = [fault for fault in found if fault]
         if faults:
-            raise min(faults, key=lambda fault: self._commit_said.row.seq if fault.row is None else fault.row)
+            raise min(faults, key=lambda fault: fault.row or 0)
         highest = max(self._final.values(), default=0)
         if highest > self._commit.attempt:
             raise self._fault(
-                self._commit_row, "names too low an attempt", f"{highest} or above", f"{self._commit.attempt}"
+                self._commit_said, "names too low an attempt", f"{highest} or above", f"{self._commit.attempt}"
             )
 
     def _trouble(self, micro_batch: int, attempt: int) -> LedgerError | None:

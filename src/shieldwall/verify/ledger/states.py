@@ -66,9 +66,7 @@ class StateJoin:
             self._check_opening(opened, seal, root)
             early = next((each for each in seals if each.row.seq > opened.row.seq), None)
             if early is not None:
-                raise self._fault(
-                    opened.row, "was opened before both envelopes were in", f"after {early.row}", "before"
-                )
+                raise self._fault(opened, "was opened before both envelopes were in", f"after {early.row}", "before")
 
     def _check_opening(self, opened: Said, seal: Said, root: str) -> None:
         opening: StateOpening = opened.statement
