@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         CorpusError,
         InputError,
         Interrupted,
+        LedgerError,
+        LedgerFileError,
         ModelError,
         NonFiniteError,
         PlanError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         ShieldwallError,
         StorageError,
         TransportError,
+        VerificationError,
     )
     from shieldwall.core.hooks import Hook
     from shieldwall.core.roots import weights_root
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from shieldwall.run.report import Report, report
     from shieldwall.run.summary import Summary
     from shieldwall.run.train import TrainResult, train
+    from shieldwall.verify.ledger.check import verify_ledger
+    from shieldwall.verify.ledger.report import LedgerReport
+    from shieldwall.verify.ledger.show import show_ledger
 
 __version__ = "0.1.0"
 
@@ -47,6 +53,9 @@ _HOME = {
     "Hook": "core.hooks",
     "InputError": "core.errors",
     "Interrupted": "core.errors",
+    "LedgerError": "core.errors",
+    "LedgerFileError": "core.errors",
+    "LedgerReport": "verify.ledger.report",
     "ModelError": "core.errors",
     "NonFiniteError": "core.errors",
     "PlanError": "core.errors",
@@ -59,13 +68,16 @@ _HOME = {
     "Summary": "run.summary",
     "TrainResult": "run.train",
     "TransportError": "core.errors",
+    "VerificationError": "core.errors",
     "demo": "run.demo",
     "dropout_seed": "core.seeds",
     "epoch_seed": "core.seeds",
     "evaluate": "run.evaluate",
     "plan": "run.planning",
     "report": "run.report",
+    "show_ledger": "verify.ledger.show",
     "train": "run.train",
+    "verify_ledger": "verify.ledger.check",
     "weights_root": "core.roots",
     "weights_seed": "core.seeds",
 }
@@ -79,6 +91,9 @@ __all__ = [
     "Hook",
     "InputError",
     "Interrupted",
+    "LedgerError",
+    "LedgerFileError",
+    "LedgerReport",
     "ModelError",
     "NonFiniteError",
     "PlanError",
@@ -91,13 +106,16 @@ __all__ = [
     "Summary",
     "TrainResult",
     "TransportError",
+    "VerificationError",
     "demo",
     "dropout_seed",
     "epoch_seed",
     "evaluate",
     "plan",
     "report",
+    "show_ledger",
     "train",
+    "verify_ledger",
     "weights_root",
     "weights_seed",
 ]

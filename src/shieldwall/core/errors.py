@@ -7,7 +7,10 @@
     |   |-- ModelError        SW-M...  model folder, family or cut
     |   |-- PlanError         SW-P...  schedule, hosts, memory
     |   |-- CheckpointError   SW-K...  saved state that cannot be used
-    |   `-- RunFolderError    SW-R...  the run's folder
+    |   |-- RunFolderError    SW-R...  the run's folder
+    |   `-- LedgerFileError   SW-L2..  no ledger, evidence or key file that can be used
+    |-- VerificationError     exit code 3: what is recorded does not hold
+    |   `-- LedgerError       SW-L1..  the ledger or its evidence is not what was signed
     `-- RunError              exit code 1: it happened on the way, the last whole checkpoint stands
         |-- NonFiniteError    SW-N...  a NaN or an infinity
         |-- StorageError      SW-S...  the disk refused
@@ -98,6 +101,40 @@ class CheckpointError(InputError):
 
 class RunFolderError(InputError):
     """The run's folder cannot be used."""
+
+
+class LedgerFileError(InputError):
+    """A ledger, a piece of evidence or a key file is absent or cannot be used here."""
+
+
+class VerificationError(ShieldwallError):
+    """What is recorded of a run does not hold."""
+
+    exit_code = 3
+
+
+class LedgerError(VerificationError):
+    """A ledger or its evidence is not what was signed.
+
+    Args:
+        code: as for every error, as are the others that are not named here.
+        row: number of the first row that is wrong, from 0; None where the trouble is with the file as a whole.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        summary: str,
+        *,
+        row: int | None = None,
+        expected: str = "",
+        got: str = "",
+        where: str = "",
+        remedy: str = "",
+        state: str = "",
+    ) -> None:
+        self.row = row
+        super().__init__(code, summary, expected=expected, got=got, where=where, remedy=remedy, state=state)
 
 
 class RunError(ShieldwallError):

@@ -1,0 +1,70 @@
+"""What a verified ledger tells."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shieldwall.core.verdicts import Verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerReport:
+    """A ledger that holds, and what it rests on."""
+
+    run: str
+    run_key: str
+    """Fingerprint of the run's key."""
+    key_given: bool
+    """Whether that is the fingerprint that the caller had from elsewhere."""
+    config_root: str
+    evidence_key: str
+    """Public key (hexadecimal) that evidence is sealed for; empty where none is kept."""
+    rows: int = 0
+    steps: int = 0
+    """Steps in force."""
+    replaced_steps: int = 0
+    """Commits that a later resumption has replaced."""
+    slots: int = 0
+    """Headers and corrections of training."""
+    settlements: int = 0
+    alerts: int = 0
+    corrections: int = 0
+    receipts: int = 0
+    disputes: list[str] = field(default_factory=list)
+    """Parties that countersigned another ledger than this one: they lie, or somebody keeps two."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    closed: bool = False
+    rows_after_commit: int = 0
+    """Rows behind the last commit of an open ledger: nothing covers them yet."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before relying on it."""
+        notes = []
+        if not self.key_given:
+            notes.append("the key is the ledger's own word; compare it with the one shown at the start of the run")
+        if not self.closed:
+            notes.append(
+                "the ledger is not closed: rows may be missing from its end, "
+                f"and nothing covers the last {self.rows_after_commit} yet"
+            )
+        return (*notes, *self.disputes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        plain = asdict(self)
+        plain["verdicts"] = [verdict.to_json() for verdict in self.verdicts]
+        return {"verified": True, **plain, "warnings": list(self.warnings)}
+
+    def __str__(self) -> str:
+        lines = [
+            f"the ledger of run {self.run} holds: {self.rows:,} rows, {self.steps:,} steps"
+            + (f" and {self.replaced_steps:,} that were replaced" if self.replaced_steps else ""),
+            f"run key     {self.run_key}{' (as given)' if self.key_given else ''}",
+            f"work        {self.slots:,} tensors signed for, {self.settlements:,} settlements, "
+            f"{self.corrections:,} corrections, {self.receipts:,} receipts",
+            f"cases       {self.alerts:,} alerts, {len(self.verdicts):,} verdicts",
+            *(f"note        {note}" for note in self.warnings),
+        ]
+        return "\n".join(lines)
