@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from shieldwall.schedule.actions import Action, Kind
 from shieldwall.schedule.costs import StageCosts, equal_slots
-from shieldwall.schedule.hosts import usual_hosts
+from shieldwall.schedule.hosts import chain_custody, usual_hosts
 from shieldwall.schedule.in_flight import peak_in_flight, peak_in_flight_of_duplicates
 from shieldwall.schedule.make import make_plan
 from shieldwall.schedule.picture import draw_plan, draw_timelines
@@ -36,6 +36,7 @@ __all__ = [
     "Timeline",
     "When",
     "bubble",
+    "chain_custody",
     "draw_plan",
     "draw_timelines",
     "equal_slots",

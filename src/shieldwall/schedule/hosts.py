@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 from shieldwall.core.errors import PlanError
@@ -15,6 +16,26 @@ def usual_hosts(stages: int) -> tuple[Host, ...]:
     ends = tuple(sorted({0, stages - 1}))
     workers = (Host(worker_name(stage - 1), (stage,)) for stage in range(1, stages - 1))
     return (Host(INITIATOR, ends), *workers)
+
+
+def chain_custody(hosts: Sequence[Host]) -> tuple[Host, ...]:
+    """`hosts` with a duplicate of each middle stage on the host of the next stage that is on another host.
+
+    With neighbouring stages on different hosts that is the paper's duplicated block: the host of stage i+1 checks
+    stage i. A stage that no other host follows gets no duplicate.
+
+    Args:
+        hosts: every stage on exactly one of them.
+
+    Source: duplicated blocks, Lu et al., ICML 2024 (arXiv 2312.00843).
+    """
+    holders = [name for _, name in sorted((stage, host.name) for host in hosts for stage in host.stages)]
+    copied: dict[str, list[int]] = {host.name: [] for host in hosts}
+    for stage, holder in enumerate(holders[:-1]):
+        followers = [name for name in holders[stage + 1 :] if name != holder]
+        if stage > 0 and followers:
+            copied[followers[0]].append(stage)
+    return tuple(replace(host, duplicates=tuple(copied[host.name])) for host in hosts)
 
 
 def check_shape(stages: int, micro_batches: int) -> None:
@@ -116,9 +137,7 @@ def _check_duplicate(host: Host, stage: int, stages: int, hosts: Sequence[Host])
         raise _refuse(
             "SW-P115",
             f"stage {stage} cannot have a duplicate",
-            f"duplicates of middle stages, 1 to {stages - 2}"
-            if stages > 2
-            else "no duplicate, there is no middle stage",
+            f"duplicates of middle stages, 1 to {stages - 2}" if stages > 2 else "no duplicate",
             f"a duplicate of stage {stage} on {host.name}",
             "only middle stages have duplicates; both ends need the initiator's data",
         )

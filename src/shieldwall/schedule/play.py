@@ -61,7 +61,7 @@ class _Clocks:
 
 
 def play(lanes: Iterable[Lane], timing: Timing) -> Played:
-    """Play all lanes at once. Every tensor is sent to a host at most once, and every computation has a host in `timing`.
+    """Play all lanes at once. Each tensor is sent to a host at most once; each computation has a host in `timing`.
 
     Cost: the number of actions times the number of lanes.
     """
