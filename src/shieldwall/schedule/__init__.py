@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from shieldwall.schedule.actions import Action, Kind
 from shieldwall.schedule.costs import StageCosts, equal_slots
-from shieldwall.schedule.hosts import usual_hosts
+from shieldwall.schedule.hosts import chain_custody, usual_hosts
+from shieldwall.schedule.in_flight import peak_in_flight, peak_in_flight_of_duplicates
 from shieldwall.schedule.make import make_plan
 from shieldwall.schedule.picture import draw_plan, draw_timelines
-from shieldwall.schedule.plan import Host, Lane, Plan
-from shieldwall.schedule.play import TimedAction
+from shieldwall.schedule.plan import Host, Lane, Plan, When
 from shieldwall.schedule.policies import SCHEDULES
 from shieldwall.schedule.render import render_grid, render_lanes
-from shieldwall.schedule.simulate import Timeline, bubble, peak_in_flight, simulate, waiting_share
+from shieldwall.schedule.simulate import Timeline, bubble, simulate, waiting_share
+from shieldwall.schedule.timing import TimedAction
 from shieldwall.schedule.validate import validate_plan
 
 __all__ = [
@@ -33,12 +34,15 @@ __all__ = [
     "StageCosts",
     "TimedAction",
     "Timeline",
+    "When",
     "bubble",
+    "chain_custody",
     "draw_plan",
     "draw_timelines",
     "equal_slots",
     "make_plan",
     "peak_in_flight",
+    "peak_in_flight_of_duplicates",
     "render_grid",
     "render_lanes",
     "simulate",

@@ -6,8 +6,13 @@
     RA2.0<worker-2   wait for a_2 of micro-batch 0 from worker-2
     SG2.0>worker-1   send g_2 of micro-batch 0 to worker-1
     RG2.0<worker-2   wait for g_2 of micro-batch 0 from worker-2
+    D2.0             the duplicate of stage 2 runs micro-batch 0 forward, on a_1
+    E2.0             the duplicate of stage 2 runs micro-batch 0 backward, on g_3
+    WA2.0<worker-3   wait until worker-3 has settled a_2 of micro-batch 0
+    WG2.0<worker-3   wait until worker-3 has settled g_2 of micro-batch 0
 
-The number after the letters is the stage. For a tensor on its way it is the stage that made it, at both ends.
+The number after the letters is the stage. For a tensor on its way it is the stage that made it, at both ends. Whom a
+wait names is the checker of that stage, which may be the very host that waits.
 A new kind of action is a new member of `Kind` and, where it belongs, a line in the sets below the class.
 """
 
@@ -31,6 +36,10 @@ class Kind(StrEnum):
     RECEIVE_ACTIVATION = "RA"
     SEND_GRADIENT = "SG"
     RECEIVE_GRADIENT = "RG"
+    CHECK_FORWARD = "D"
+    CHECK_BACKWARD = "E"
+    WAIT_ACTIVATION = "WA"
+    WAIT_GRADIENT = "WG"
 
     @property
     def is_compute(self) -> bool:
@@ -48,15 +57,29 @@ class Kind(StrEnum):
         return self in _RECEIVES
 
     @property
+    def is_check(self) -> bool:
+        """Whether a duplicate computes; every check is a computation."""
+        return self in _CHECKS
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether it waits until a tensor is settled; blocks the lane like a receive, but carries nothing."""
+        return self in _WAITS
+
+    @property
     def direction(self) -> Direction:
-        """Which way the tensor travels that it makes or carries."""
+        """Which way the tensor travels that it makes, checks, carries or waits for."""
         return Direction.BACKWARD if self in _BACKWARDS else Direction.FORWARD
 
 
-_COMPUTES = frozenset({Kind.FORWARD, Kind.BACKWARD})
+_CHECKS = frozenset({Kind.CHECK_FORWARD, Kind.CHECK_BACKWARD})
+_COMPUTES = frozenset({Kind.FORWARD, Kind.BACKWARD}) | _CHECKS
 _SENDS = frozenset({Kind.SEND_ACTIVATION, Kind.SEND_GRADIENT})
 _RECEIVES = frozenset({Kind.RECEIVE_ACTIVATION, Kind.RECEIVE_GRADIENT})
-_BACKWARDS = frozenset({Kind.BACKWARD, Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT})
+_WAITS = frozenset({Kind.WAIT_ACTIVATION, Kind.WAIT_GRADIENT})
+_BACKWARDS = frozenset(
+    {Kind.BACKWARD, Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT, Kind.CHECK_BACKWARD, Kind.WAIT_GRADIENT}
+)
 
 _FORM = re.compile(r"([A-Z]+)(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:([<>])(.+))?")
 
@@ -67,12 +90,12 @@ class Action:
 
     Args:
         kind: what is done.
-        stage: the stage that computes; for sends and receives the stage that made the tensor; from 0.
+        stage: the stage that computes or whose duplicate does; for all else the stage that made the tensor; from 0.
         micro_batch: from 0.
-        peer: the host at the other end of a send or receive, printable; empty for everything else.
+        peer: the host at the other end of a send or receive, the checker of a wait, printable; empty for computation.
 
     Raises:
-        PlanError: SW-P110, a negative number, a send or receive without a peer, or a peer where none belongs.
+        PlanError: SW-P110, a negative number, no peer where one belongs, or a peer where none does.
     """
 
     kind: Kind
@@ -81,14 +104,13 @@ class Action:
     peer: str = ""
 
     def __post_init__(self) -> None:
-        travels = self.kind.is_send or self.kind.is_receive
         if self.stage < 0 or self.micro_batch < 0:
             raise _unreadable(str(self), "stage and micro-batch count from 0")
-        if travels != bool(self.peer) or not self.peer.isprintable():
-            raise _unreadable(str(self), "a printable peer for a send or receive, and none for anything else")
+        if self.kind.is_compute == bool(self.peer) or not self.peer.isprintable():
+            raise _unreadable(str(self), "no peer for a computation, a printable one for all else")
 
     def __str__(self) -> str:
-        arrow = ">" if self.kind.is_send else "<" if self.kind.is_receive else ""
+        arrow = "" if self.kind.is_compute else ">" if self.kind.is_send else "<"
         return f"{self.kind}{self.stage}.{self.micro_batch}{arrow}{self.peer}"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Is everything there before it is used: what a pass works on, and what a send sends?"""
+"""Is everything there before it is used: what a pass or check works on, and what a send sends?"""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _check_lane(plan: Plan, lane: Lane) -> None:
                 expected=f"{used} made or received earlier in the lane of {lane.host}",
                 got=f"{action} before it",
             )
-        if not action.kind.is_send:
+        if action.kind.is_receive or (action.kind.is_compute and not action.kind.is_check):
             there.add(parcel_of(action))
 
 
 def _used(action: Action, stages: int) -> Parcel | None:
-    if action.kind.is_receive:
+    if action.kind.is_receive or action.kind.is_wait:
         return None
     return parcel_of(action) if action.kind.is_send else needed_by(action, stages)

@@ -1,10 +1,35 @@
-"""Does it all come to an end: sends never block, a receive blocks its lane until the tensor was sent."""
+"""Does it all come to an end: sends never block, receives and waits block their lane until others have done theirs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from shieldwall.schedule.actions import Action
 from shieldwall.schedule.flow import Parcel, parcel_of
 from shieldwall.schedule.plan import Lane, Plan
 from shieldwall.schedule.trouble import broken_plan
+
+
+@dataclass(slots=True)
+class _Done:
+    """What all lanes have done so far: tensors sent, each to a host, and computations."""
+
+    sent: set[tuple[Parcel, str]] = field(default_factory=set)
+    computed: set[Action] = field(default_factory=set)
+
+    def blocks(self, action: Action, here: str) -> bool:
+        """Whether the lane of `here` has to stop before `action`."""
+        parcel = parcel_of(action)
+        if action.kind.is_wait:
+            return not {parcel.maker, parcel.check} <= self.computed
+        return action.kind.is_receive and (parcel, here) not in self.sent
+
+    def add(self, action: Action) -> None:
+        """`action` is done."""
+        if action.kind.is_send:
+            self.sent.add((parcel_of(action), action.peer))
+        elif action.kind.is_compute:
+            self.computed.add(action)
 
 
 def check_progress(plan: Plan) -> None:
@@ -13,13 +38,13 @@ def check_progress(plan: Plan) -> None:
     Raises:
         PlanError: SW-P125; the mark stands at the first lane that waits, the text names all.
     """
-    sent: set[Parcel] = set()
+    done = _Done()
     positions = dict.fromkeys((lane.host for lane in plan.lanes), 0)
     moved = True
     while moved:
         moved = False
         for lane in plan.lanes:
-            reached = _advance(lane, positions[lane.host], sent)
+            reached = _advance(lane, positions[lane.host], done)
             moved = moved or reached > positions[lane.host]
             positions[lane.host] = reached
     stuck = [(lane.host, positions[lane.host]) for lane in plan.lanes if positions[lane.host] < len(lane.actions)]
@@ -34,12 +59,11 @@ def check_progress(plan: Plan) -> None:
         )
 
 
-def _advance(lane: Lane, position: int, sent: set[Parcel]) -> int:
-    """How far the lane comes with what was sent; adds what it sends itself."""
+def _advance(lane: Lane, position: int, done: _Done) -> int:
+    """How far the lane comes with what is done; adds what it does itself."""
     for action in lane.actions[position:]:
-        if action.kind.is_receive and parcel_of(action) not in sent:
+        if done.blocks(action, lane.host):
             return position
-        if action.kind.is_send:
-            sent.add(parcel_of(action))
+        done.add(action)
         position += 1
     return position

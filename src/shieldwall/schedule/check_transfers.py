@@ -1,51 +1,57 @@
-"""Does every tensor that has to travel do so: one send and one receive, between the right hosts, and no others?"""
+"""Does every tensor that has to travel do so: once to each host that needs it, from the right one, and no others?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shieldwall.schedule.actions import Action
 from shieldwall.schedule.check_work import Spot, spots
+from shieldwall.schedule.custody import Custody
 from shieldwall.schedule.flow import Parcel, made_by, parcel_of
-from shieldwall.schedule.hosts import hosts_by_stage
 from shieldwall.schedule.plan import Plan
 from shieldwall.schedule.trouble import broken_plan
+
+_Ends = Mapping[Parcel, tuple[str, tuple[str, ...]]]
+"""Every tensor that travels between hosts: from whom, to whom."""
+_Seen = dict[tuple[str, Action], Spot]
+"""Where each host sends or receives; two hosts may receive the same tensor."""
 
 
 def check_transfers(plan: Plan) -> None:
     """Refuse sends and receives that are absent, double or between the wrong hosts.
 
-    Every pass must be in the plan already, once and on the host of its stage.
+    Every pass and check must be in the plan already, once and on its host.
 
     Raises:
         PlanError: SW-P123.
     """
-    right = _right_ends(plan)
-    seen: dict[Action, Spot] = {}
+    custody = Custody.of(plan.hosts)
+    right = _right_ends(plan, custody)
+    seen: _Seen = {}
     for spot, action in spots(plan):
-        if action.kind.is_compute:
+        if not (action.kind.is_send or action.kind.is_receive):
             continue
         _check_ends(plan, spot, action, right)
-        if action in seen:
+        before = seen.setdefault((spot[0], action), spot)
+        if before != spot:
             raise broken_plan(
                 "SW-P123",
                 f"{action} is there twice",
                 plan,
                 spot,
                 expected=f"{action} once",
-                got=f"{action} at position {seen[action][1]} and again at {spot[1]}",
+                got=f"{action} at position {before[1]} and again at {spot[1]}",
             )
-        seen[action] = spot
-    _check_all_there(plan, right, seen)
+    _check_all_there(plan, custody, right, seen)
 
 
-def _right_ends(plan: Plan) -> dict[Parcel, tuple[str, str]]:
-    """Every tensor that travels between hosts: from whom, to whom."""
-    names = {stage: host.name for stage, host in hosts_by_stage(plan.hosts).items()}
+def _right_ends(plan: Plan, custody: Custody) -> _Ends:
     made = (made_by(action, plan.stages) for _, action in spots(plan) if action.kind.is_compute)
-    ends = {parcel: (names[parcel.stage], names[parcel.consumer]) for parcel in made if parcel}
-    return {parcel: (source, to) for parcel, (source, to) in ends.items() if source != to}
+    ends = {parcel: (custody.holders[parcel.stage].name, custody.destinations(parcel)) for parcel in made if parcel}
+    return {parcel: (source, to) for parcel, (source, to) in ends.items() if to}
 
 
-def _check_ends(plan: Plan, spot: Spot, action: Action, right: dict[Parcel, tuple[str, str]]) -> None:
+def _check_ends(plan: Plan, spot: Spot, action: Action, right: _Ends) -> None:
     parcel = parcel_of(action)
     if parcel not in right:
         raise broken_plan(
@@ -53,35 +59,37 @@ def _check_ends(plan: Plan, spot: Spot, action: Action, right: dict[Parcel, tupl
             f"{action} carries what nobody waits for",
             plan,
             spot,
-            expected="only tensors that stages on two different hosts pass to each other",
+            expected="only tensors that stages and duplicates on two different hosts pass to each other",
             got=f"{action} on {spot[0]}",
         )
-    ends = (spot[0], action.peer) if action.kind.is_send else (action.peer, spot[0])
-    if ends != right[parcel]:
-        source, to = right[parcel]
+    source, to = (spot[0], action.peer) if action.kind.is_send else (action.peer, spot[0])
+    right_source, right_to = right[parcel]
+    if source != right_source or to not in right_to:
         raise broken_plan(
             "SW-P123",
             f"{action} has a wrong end",
             plan,
             spot,
-            expected=f"{parcel} from {source} to {to}",
-            got=f"from {ends[0]} to {ends[1]}",
+            expected=f"{parcel} from {right_source} to {' or '.join(right_to)}",
+            got=f"from {source} to {to}",
         )
 
 
-def _check_all_there(plan: Plan, right: dict[Parcel, tuple[str, str]], seen: dict[Action, Spot]) -> None:
-    """Each lacking end is marked at the pass that made the tensor or that needs it."""
-    at = {action: spot for spot, action in spots(plan)}
-    for parcel, (source, to) in right.items():
-        ends = ((parcel.send(to), parcel.maker, "after"), (parcel.receive(source), parcel.user, "before"))
-        for action, compute, side in ends:
-            if action not in seen:
-                host = at[compute][0]
-                raise broken_plan(
-                    "SW-P123",
-                    f"{parcel} does not get from {source} to {to}",
-                    plan,
-                    at[compute],
-                    expected=f"{action} in the lane of {host}, {side} {compute}",
-                    got=f"no {action}",
-                )
+def _check_all_there(plan: Plan, custody: Custody, right: _Ends, seen: _Seen) -> None:
+    """Each lacking end is marked at the pass that made the tensor, or at the first on the host that needs it."""
+    at = {action: spot for spot, action in spots(plan) if action.kind.is_compute}
+    for parcel, (source, destinations) in right.items():
+        for to in destinations:
+            users = [user for user in custody.users(parcel) if at[user][0] == to]
+            first = min(users, key=lambda user: at[user])
+            ends = ((source, parcel.send(to), parcel.maker, "after"), (to, parcel.receive(source), first, "before"))
+            for host, action, compute, side in ends:
+                if (host, action) not in seen:
+                    raise broken_plan(
+                        "SW-P123",
+                        f"{parcel} does not get from {source} to {to}",
+                        plan,
+                        at[compute],
+                        expected=f"{action} in the lane of {host}, {side} {compute}",
+                        got=f"no {action}",
+                    )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from shieldwall.core.errors import PlanError
-from shieldwall.schedule.actions import Action, Kind
+from shieldwall.core.ids import Direction
+from shieldwall.schedule.actions import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ class StageCosts:
                 raise _unfit("finite times of 0 seconds or more", f"{seconds}")
 
     def seconds(self, compute: Action) -> float:
-        """Seconds that the forward or backward pass `compute` takes on a host of speed 1."""
-        return (self.forward_s if compute.kind is Kind.FORWARD else self.backward_s)[compute.stage]
+        """Seconds that `compute` takes on a host of speed 1; a check repeats the pass and costs as much."""
+        forward = compute.kind.direction is Direction.FORWARD
+        return (self.forward_s if forward else self.backward_s)[compute.stage]
 
 
 def equal_slots(stages: int) -> StageCosts:

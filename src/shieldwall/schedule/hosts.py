@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 from shieldwall.core.errors import PlanError
@@ -17,9 +18,24 @@ def usual_hosts(stages: int) -> tuple[Host, ...]:
     return (Host(INITIATOR, ends), *workers)
 
 
-def hosts_by_stage(hosts: Sequence[Host]) -> dict[int, Host]:
-    """The host that holds each stage."""
-    return {stage: host for host in hosts for stage in host.stages}
+def chain_custody(hosts: Sequence[Host]) -> tuple[Host, ...]:
+    """`hosts` with a duplicate of each middle stage on the host of the next stage that is on another host.
+
+    With neighbouring stages on different hosts that is the paper's duplicated block: the host of stage i+1 checks
+    stage i. A stage that no other host follows gets no duplicate.
+
+    Args:
+        hosts: every stage on exactly one of them.
+
+    Source: duplicated blocks, Lu et al., ICML 2024 (arXiv 2312.00843).
+    """
+    holders = [name for _, name in sorted((stage, host.name) for host in hosts for stage in host.stages)]
+    copied: dict[str, list[int]] = {host.name: [] for host in hosts}
+    for stage, holder in enumerate(holders[:-1]):
+        followers = [name for name in holders[stage + 1 :] if name != holder]
+        if stage > 0 and followers:
+            copied[followers[0]].append(stage)
+    return tuple(replace(host, duplicates=tuple(copied[host.name])) for host in hosts)
 
 
 def check_shape(stages: int, micro_batches: int) -> None:
@@ -47,17 +63,21 @@ def check_shape(stages: int, micro_batches: int) -> None:
 
 
 def check_hosts(stages: int, hosts: Sequence[Host]) -> None:
-    """Refuse hosts that cannot hold the stages 0 to `stages` - 1, each on exactly one of them.
+    """Refuse hosts that cannot hold the stages 0 to `stages` - 1, each on exactly one of them, or their duplicates.
 
     Raises:
-        PlanError: SW-P104, a stage on no host or on several; SW-P105, a host without stages; SW-P106, a stage
-            that does not exist; SW-P107, a speed that is not above 0; SW-P108, a name that is empty or used twice.
+        PlanError: SW-P104, a stage on no host or on several; SW-P105, a host without stages and duplicates; SW-P106,
+            a stage that does not exist; SW-P107, a speed that is not above 0; SW-P108, a name that is empty or used
+            twice; SW-P115 to SW-P117, duplicates that check nothing.
     """
     _check_names(hosts)
     for host in hosts:
         _check_host(host, stages)
     for stage in range(stages):
         _check_holders(stage, [host.name for host in hosts for held in host.stages if held == stage])
+    for host in hosts:
+        for stage in host.duplicates:
+            _check_duplicate(host, stage, stages, hosts)
 
 
 def _check_names(hosts: Sequence[Host]) -> None:
@@ -74,11 +94,11 @@ def _check_names(hosts: Sequence[Host]) -> None:
 
 
 def _check_host(host: Host, stages: int) -> None:
-    if not host.stages:
+    if not host.stages and not host.duplicates:
         raise _refuse(
             "SW-P105",
             f"host {host.name} holds no stage",
-            "at least one stage on every host",
+            "at least one stage or duplicate on every host",
             f"{host.name} with none",
             f"give {host.name} a stage, or leave it out of the plan",
         )
@@ -109,6 +129,34 @@ def _check_holders(stage: int, holders: list[str]) -> None:
             "every stage on exactly one host",
             f"stage {stage} on {', '.join(holders) or 'none'}",
             f"list stage {stage} in the stages of one host only",
+        )
+
+
+def _check_duplicate(host: Host, stage: int, stages: int, hosts: Sequence[Host]) -> None:
+    if not 0 < stage < stages - 1:
+        raise _refuse(
+            "SW-P115",
+            f"stage {stage} cannot have a duplicate",
+            f"duplicates of middle stages, 1 to {stages - 2}" if stages > 2 else "no duplicate",
+            f"a duplicate of stage {stage} on {host.name}",
+            "only middle stages have duplicates; both ends need the initiator's data",
+        )
+    checkers = [each.name for each in hosts for copied in each.duplicates if copied == stage]
+    if len(checkers) > 1:
+        raise _refuse(
+            "SW-P116",
+            f"stage {stage} has more than one duplicate",
+            "at most one duplicate of a stage",
+            f"duplicates of stage {stage} on {', '.join(checkers)}",
+            f"list stage {stage} in the duplicates of one host only",
+        )
+    if stage in host.stages:
+        raise _refuse(
+            "SW-P117",
+            f"host {host.name} would check its own work",
+            f"stage {stage} and its duplicate on two hosts",
+            f"both on {host.name}",
+            f"move the duplicate of stage {stage} to another host, such as that of stage {stage + 1}",
         )
 
 

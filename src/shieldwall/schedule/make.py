@@ -1,6 +1,6 @@
-"""Make a plan: the schedule orders each stage, the clock merges the stages of a host, neighbours get their tensors.
+"""Make a plan: the schedule orders each stage, the clock merges what a host computes, neighbours get their tensors.
 
-    order of each stage  ->  play the stages, those of one host on one processor  ->  one lane for each host
+    order of each stage  ->  merge stages and duplicates of a host (`arrange`)  ->  one lane for each host (`wire`)
 
 Merging is a simulation: every stage plays its own lane, and the stages of a host contend for its processor. The
 order in which their computations start is the host's lane, so no lane can wait in a circle.
@@ -8,19 +8,21 @@ order in which their computations start is the host's lane, so no lane can wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from shieldwall.core.errors import PlanError
 from shieldwall.schedule.actions import Action, Kind
+from shieldwall.schedule.arrange import Order, merge, place_passes
 from shieldwall.schedule.costs import StageCosts, check_costs, equal_slots
-from shieldwall.schedule.flow import made_by, needed_by
-from shieldwall.schedule.hosts import check_hosts, check_shape, hosts_by_stage
-from shieldwall.schedule.plan import Host, Lane, Plan
-from shieldwall.schedule.play import Timing, play
+from shieldwall.schedule.custody import Custody
+from shieldwall.schedule.hosts import check_hosts, check_shape
+from shieldwall.schedule.plan import Host, Plan, When
+from shieldwall.schedule.play import Played
 from shieldwall.schedule.policies import SCHEDULES
+from shieldwall.schedule.timing import Timing
+from shieldwall.schedule.wishes import check_chosen, check_when
 
-_Order = tuple[Action, ...]
-_Policy = Callable[[int, int, int], _Order]
+_Policy = Callable[[int, int, int], Order]
 
 
 def make_plan(
@@ -30,39 +32,54 @@ def make_plan(
     hosts: Sequence[Host],
     costs: StageCosts | None = None,
     training: bool = True,
+    *,
+    when: When | None = None,
+    only: Sequence[int] | None = None,
 ) -> Plan:
     """One lane of actions for each host, for one step.
 
     Args:
         schedule: a name in `SCHEDULES`.
         stages: K, at least 1.
-        micro_batches: M, at least 1.
-        hosts: every stage from 0 to K-1 on exactly one of them; the lanes come in this order.
+        micro_batches: M of the step, at least 1.
+        hosts: every stage from 0 to K-1 on exactly one of them, and the duplicates of middle stages on others; the
+            lanes come in this order.
         costs: seconds of each stage, which decide how the stages of a host are merged; equal slots if None.
         training: False leaves out everything backward.
+        when: checks must be settled. "before_commit": checks are placed where they cost least, and nothing waits for
+            them. "before_use": every host waits until a tensor is settled before it computes on it. Only plans
+            without duplicates can do with None.
+        only: the micro-batches to run, ascending; the actions carry these numbers. All if None.
 
     Returns:
         A plan that `validate_plan` accepts.
 
     Raises:
         PlanError: SW-P101, unknown schedule; SW-P102 and SW-P103, no stage or no micro-batch; SW-P104 to SW-P108,
-            hosts that cannot hold the stages; SW-P109, costs of another pipeline; SW-P113, a broken schedule.
+            hosts that cannot hold the stages; SW-P109, costs of another pipeline; SW-P113, a broken schedule; SW-P114,
+            duplicates and no `when`; SW-P115 to SW-P117, duplicates that check nothing; SW-P118, micro-batches that
+            the step does not have.
 
-    Cost: no model, no tensor; about 2*K*M computations are placed, each in time proportional to K.
+    Cost: no model, no tensor; about 2*K*M computations are placed, each in time proportional to K. With duplicates up
+        to 4*K*M computations, and that about 60 times.
     """
     policy = _policy(schedule)
     check_shape(stages, micro_batches)
     check_hosts(stages, hosts)
+    check_when(when, hosts)
+    chosen = tuple(range(micro_batches)) if only is None else tuple(only)
+    check_chosen(chosen, micro_batches)
     prices = equal_slots(stages) if costs is None else costs
     check_costs(prices, stages)
-    orders = [_order(schedule, policy, stage, stages, micro_batches) for stage in range(stages)]
+    orders = [_order(schedule, policy, stage, stages, chosen) for stage in range(stages)]
     if not training:
         orders = [tuple(action for action in order if action.kind is Kind.FORWARD) for order in orders]
-    timing = Timing(hosts_by_stage(hosts), prices)
-    names = {stage: host.name for stage, host in timing.hosts.items()}
-    merged = _merge(schedule, orders, timing)
-    lanes = tuple(Lane(host.name, _wire(merged[host.name], names)) for host in hosts)
-    return Plan(schedule, stages, micro_batches, training, tuple(hosts), lanes)
+    timing = Timing(Custody.of(hosts), prices)
+    passes = place_passes(orders, timing)
+    _check_end(schedule, passes)
+    lanes = merge(orders, passes, hosts, timing, settled=when == "before_use")
+    part = None if len(chosen) == micro_batches else chosen
+    return Plan(schedule, stages, micro_batches, training, tuple(hosts), lanes, when, part)
 
 
 def _policy(schedule: str) -> _Policy:
@@ -78,9 +95,10 @@ def _policy(schedule: str) -> _Policy:
     return policy
 
 
-def _order(schedule: str, policy: _Policy, stage: int, stages: int, micro_batches: int) -> _Order:
-    order = policy(stage, stages, micro_batches)
-    every = {Action(kind, stage, m) for kind in (Kind.FORWARD, Kind.BACKWARD) for m in range(micro_batches)}
+def _order(schedule: str, policy: _Policy, stage: int, stages: int, chosen: Sequence[int]) -> Order:
+    """What `stage` computes, with the numbers of the chosen micro-batches; the schedule sees a step of just these."""
+    order = policy(stage, stages, len(chosen))
+    every = {Action(kind, stage, m) for kind in (Kind.FORWARD, Kind.BACKWARD) for m in range(len(chosen))}
     backwards = [action.micro_batch for action in order if action.kind is Kind.BACKWARD]
     if len(order) != len(every) or set(order) != every or backwards != sorted(backwards):
         raise _broken(
@@ -88,34 +106,13 @@ def _order(schedule: str, policy: _Policy, stage: int, stages: int, micro_batche
             f"each forward and backward pass of stage {stage} once, backward in micro-batch order",
             " ".join(map(str, order)) or "nothing",
         )
-    return order
+    return tuple(Action(action.kind, stage, chosen[action.micro_batch]) for action in order)
 
 
-def _merge(schedule: str, orders: Sequence[_Order], timing: Timing) -> dict[str, _Order]:
-    """The computations of each host, in the order in which they start when every stage plays for itself."""
-    alone = {stage: f"stage {stage}" for stage in range(len(orders))}
-    played = play([_wire(order, alone) for order in orders], timing)
-    if played.stuck:
-        waiting = ", ".join(str(stage) for stage in played.stuck)
+def _check_end(schedule: str, passes: Played) -> None:
+    if passes.stuck:
+        waiting = ", ".join(str(stage) for stage in passes.stuck)
         raise _broken(schedule, "orders that come to their end", f"stages {waiting} wait for each other")
-    merged: dict[str, list[Action]] = {host.name: [] for host in timing.hosts.values()}
-    for done in played.work:
-        merged[done.host].append(Action(done.kind, done.stage, done.micro_batch))
-    return {host: tuple(actions) for host, actions in merged.items()}
-
-
-def _wire(computes: Iterable[Action], hosts: Mapping[int, str]) -> _Order:
-    """Put each receive directly before the computation that uses it, each send directly after the one that made it."""
-    actions: list[Action] = []
-    for compute in computes:
-        here = hosts[compute.stage]
-        needed, made = needed_by(compute, len(hosts)), made_by(compute, len(hosts))
-        if needed and hosts[needed.stage] != here:
-            actions.append(needed.receive(hosts[needed.stage]))
-        actions.append(compute)
-        if made and hosts[made.consumer] != here:
-            actions.append(made.send(hosts[made.consumer]))
-    return tuple(actions)
 
 
 def _broken(schedule: str, expected: str, got: str) -> PlanError:

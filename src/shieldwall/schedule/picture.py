@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from shieldwall.schedule.actions import Kind
 from shieldwall.schedule.costs import StageCosts
-from shieldwall.schedule.hosts import hosts_by_stage
 from shieldwall.schedule.plan import Plan
+from shieldwall.schedule.rows import Row, labels_of, rows_of
 from shieldwall.schedule.simulate import Timeline, simulate
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Word, box and number. The colours are Okabe and Ito's, told apart by every kind of sight, and in grey too.
+# A check has the colour of the pass that it repeats, paler.
 _LOOKS = {
     Kind.FORWARD: ("forward", "#56B4E9", "black"),
     Kind.BACKWARD: ("backward", "#D55E00", "white"),
+    Kind.CHECK_FORWARD: ("check of forward", "#CDE7F5", "black"),
+    Kind.CHECK_BACKWARD: ("check of backward", "#F2BF99", "black"),
 }
 _BAR = 0.8
 _INCHES_FOR_A_PASS = 0.22
@@ -32,7 +35,9 @@ _NUMBER_INCHES = 0.13
 
 
 def draw_plan(plan: Plan, costs: StageCosts, path: Path) -> None:
-    """Draw the simulated step as a PNG: one row for each stage, one box for each pass with its micro-batch's number.
+    """Draw the simulated step as a PNG: a row for each stage and duplicate, a box for each pass and check, numbered.
+
+    The number is the micro-batch.
 
     Args:
         plan: any plan that `validate_plan` accepts.
@@ -45,8 +50,9 @@ def draw_plan(plan: Plan, costs: StageCosts, path: Path) -> None:
     """
     timeline = simulate(plan, costs)
     noun = "host" if len(plan.lanes) == 1 else "hosts"
+    checked = f", checked {plan.when}" if any(host.duplicates for host in plan.hosts) else ""
     title = (
-        f"{plan.schedule}, K = {plan.stages}, M = {plan.micro_batches}: "
+        f"{plan.schedule}, K = {plan.stages}, M = {len(plan.chosen)}{checked}: "
         f"bubble {timeline.idle_share:.1%} on {len(plan.lanes)} {noun}, step {timeline.step_s:.4g} s"
     )
     _figure(plan, [(title, timeline)]).savefig(path, format="png")
@@ -68,14 +74,15 @@ def _figure(plan: Plan, titled: Sequence[tuple[str, Timeline]]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows = rows_of(plan)
     width = max(_width(timeline) for _, timeline in titled)
-    figure = Figure(figsize=(width, len(titled) * (1.6 + 0.45 * plan.stages)), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, len(titled) * (1.6 + 0.45 * len(rows))), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     longest_s = max(timeline.step_s for _, timeline in titled)
     all_axes = figure.subplots(len(titled), squeeze=False)[:, 0]
     for axes, (title, timeline) in zip(all_axes, titled, strict=True):
-        _draw_passes(axes, timeline, numbered_s=longest_s * _NUMBER_INCHES / width)
-        _draw_frame(axes, plan, title, longest_s)
+        _draw_passes(axes, rows, timeline, numbered_s=longest_s * _NUMBER_INCHES / width)
+        _draw_frame(axes, rows, title, longest_s)
     handles, words = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower right", ncols=len(_LOOKS), frameon=False)
     return figure
@@ -87,14 +94,15 @@ def _width(timeline: Timeline) -> float:
     return min(_WIDEST_INCHES, max(9.0, 2.0 + _INCHES_FOR_A_PASS * timeline.step_s / shortest))
 
 
-def _draw_passes(axes: Axes, timeline: Timeline, numbered_s: float) -> None:
-    """A box for each pass; those that take `numbered_s` seconds or more have room for a number."""
+def _draw_passes(axes: Axes, rows: tuple[Row, ...], timeline: Timeline, numbered_s: float) -> None:
+    """A box for each pass and check; those that take `numbered_s` seconds or more have room for a number."""
+    heights = {(row.is_check, row.stage): height for height, row in enumerate(rows)}
     for kind, (word, colour, ink) in _LOOKS.items():
         passes = [done for done in timeline.work if done.kind is kind]
         if not passes:
             continue
         axes.barh(
-            [done.stage for done in passes],
+            [heights[kind.is_check, done.stage] for done in passes],
             [done.end_s - done.start_s for done in passes],
             left=[done.start_s for done in passes],
             height=_BAR,
@@ -106,13 +114,13 @@ def _draw_passes(axes: Axes, timeline: Timeline, numbered_s: float) -> None:
         for done in passes:
             if done.end_s - done.start_s >= numbered_s:
                 middle_s = (done.start_s + done.end_s) / 2
-                axes.text(middle_s, done.stage, f"{done.micro_batch}", color=ink, ha="center", va="center_baseline")
+                height = heights[kind.is_check, done.stage]
+                axes.text(middle_s, height, f"{done.micro_batch}", color=ink, ha="center", va="center_baseline")
 
 
-def _draw_frame(axes: Axes, plan: Plan, title: str, longest_s: float) -> None:
-    names = hosts_by_stage(plan.hosts)
-    axes.set_yticks(range(plan.stages), [f"stage {stage}  {names[stage].name}" for stage in range(plan.stages)])
-    axes.set_ylim(plan.stages - 0.5, -0.5)
+def _draw_frame(axes: Axes, rows: tuple[Row, ...], title: str, longest_s: float) -> None:
+    axes.set_yticks(range(len(rows)), labels_of(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, longest_s or 1.0)
     axes.set_xlabel("seconds; the number in a box is its micro-batch")
     axes.set_title(title, loc="left", fontsize=12)

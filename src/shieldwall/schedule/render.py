@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import ceil, floor
 
 from shieldwall.schedule.costs import StageCosts, equal_slots
-from shieldwall.schedule.hosts import hosts_by_stage
 from shieldwall.schedule.listing import render_lanes
 from shieldwall.schedule.plan import Plan
+from shieldwall.schedule.rows import labels_of, rows_of
 from shieldwall.schedule.simulate import Timeline, simulate
+from shieldwall.schedule.timing import TimedAction
 
 __all__ = ["render_grid", "render_lanes"]
 
 _WIDTH = 120
 _MOST_SLOTS = 400
 _ROUNDING = 1e-9
-_Row = dict[int, str]
+_Cells = dict[int, str]
 
 
 def render_grid(plan: Plan, costs: StageCosts | None = None) -> str:
-    """One row for each stage, one column for each time slot, at most 120 characters wide; long steps go on below.
+    """One row for each stage and duplicate, one column for each time slot, at most 120 characters wide.
+
+    Long steps go on below.
 
     Args:
         plan: any plan that `validate_plan` accepts.
@@ -37,12 +40,17 @@ def render_grid(plan: Plan, costs: StageCosts | None = None) -> str:
     slot_s = _slot_s(timeline)
     slots = max(1, ceil(timeline.step_s / slot_s - _ROUNDING))
     unit = "" if costs is None else f" of {slot_s:.3g} s"
-    purpose = "training" if plan.training else "evaluation"
     head = (
-        f"{plan.schedule}, {_count(plan.stages, 'stage')}, {_count(plan.micro_batches, 'micro-batch')}, {purpose}: "
+        f"{plan.schedule}, {_count(plan.stages, 'stage')}, {_count(len(plan.chosen), 'micro-batch')}, "
+        f"{_purpose(plan)}: "
         f"{_count(slots, 'slot')}{unit}, {_count(len(plan.lanes), 'host')} idle {timeline.idle_share:.1%} of the time"
     )
-    return "\n".join([head, "", *_bands(plan, _cells(plan, timeline, slot_s), slots), "", _legend(plan, costs)])
+    return "\n".join([head, "", *_bands(plan, timeline, slot_s, slots), "", _legend(plan, costs)])
+
+
+def _purpose(plan: Plan) -> str:
+    purpose = "training" if plan.training else "evaluation"
+    return f"{purpose}, checked {plan.when}" if any(host.duplicates for host in plan.hosts) else purpose
 
 
 def _count(number: int, what: str) -> str:
@@ -55,23 +63,24 @@ def _slot_s(timeline: Timeline) -> float:
     return max(shortest, timeline.step_s / _MOST_SLOTS)
 
 
-def _cells(plan: Plan, timeline: Timeline, slot_s: float) -> list[_Row]:
-    """For each stage what to print in which slot."""
-    rows: list[_Row] = [{} for _ in range(plan.stages)]
-    for done in timeline.work:
-        row = rows[done.stage]
+def _cells(work: Iterable[TimedAction], slot_s: float) -> _Cells:
+    """What to print in which slot of a row."""
+    cells: _Cells = {}
+    for done in work:
         first = floor(done.start_s / slot_s + _ROUNDING)
         last = max(first, ceil(done.end_s / slot_s - _ROUNDING) - 1)
         for slot in range(first + 1, last + 1):
-            row[slot] = "="
-        row[first] = f"{done.kind}{done.micro_batch}" if row.get(first, "=") == "=" else "+"
-    return rows
+            cells[slot] = "="
+        letter = done.kind.lower() if done.kind.is_check else done.kind
+        cells[first] = f"{letter}{done.micro_batch}" if cells.get(first, "=") == "=" else "+"
+    return cells
 
 
-def _bands(plan: Plan, rows: list[_Row], slots: int) -> Iterator[str]:
+def _bands(plan: Plan, timeline: Timeline, slot_s: float, slots: int) -> Iterator[str]:
     """The grid, cut where the line is full."""
-    names = hosts_by_stage(plan.hosts)
-    labels = [f"stage {stage:<{len(str(plan.stages - 1))}}  {names[stage].name}" for stage in range(plan.stages)]
+    shown = rows_of(plan)
+    labels = labels_of(shown)
+    rows = [_cells((done for done in timeline.work if row.holds(done)), slot_s) for row in shown]
     margin = max(len("slot"), *map(len, labels)) + 1
     cell = max(len(text) for text in (str(slots - 1), *(text for row in rows for text in row.values())))
     step = max(1, (_WIDTH - margin) // (cell + 1))
@@ -92,6 +101,8 @@ def _legend(plan: Plan, costs: StageCosts | None) -> str:
     parts = ["F1 forward of micro-batch 1", "B1 backward", ". idle"]
     if not plan.training:
         parts.remove("B1 backward")
+    if any(host.duplicates for host in plan.hosts):
+        parts[-1:-1] = ["d1 check of F1", "e1 check of B1"] if plan.training else ["d1 check of F1"]
     if costs is not None:
         parts += ["= goes on", "+ several passes"]
     return "   ".join(parts)

@@ -1,16 +1,17 @@
-"""Predict a step: when each pass runs, how long the step takes, how much of the time hosts wait."""
+"""Predict a step: when each pass and each check runs, how long the step takes, how much of the time hosts wait."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shieldwall.schedule.actions import Kind
 from shieldwall.schedule.costs import StageCosts, check_costs, equal_slots
-from shieldwall.schedule.hosts import check_shape, hosts_by_stage
+from shieldwall.schedule.custody import Custody
+from shieldwall.schedule.hosts import check_shape
 from shieldwall.schedule.make import make_plan
 from shieldwall.schedule.plan import Host, Plan
-from shieldwall.schedule.play import TimedAction, Timing, play
+from shieldwall.schedule.play import play
+from shieldwall.schedule.timing import TimedAction, Timing
 from shieldwall.schedule.validate import validate_plan
 
 
@@ -20,7 +21,7 @@ class Timeline:
 
     Args:
         hosts: names, one for each lane, in the plan's order.
-        work: every pass, in the order in which they start.
+        work: every pass and every check, in the order in which they start.
     """
 
     hosts: tuple[str, ...]
@@ -28,7 +29,7 @@ class Timeline:
 
     @property
     def step_s(self) -> float:
-        """Seconds from the start of the step to the end of its last pass."""
+        """Seconds from the start of the step to the end of its last pass or check."""
         return max((done.end_s for done in self.work), default=0.0)
 
     @property
@@ -55,11 +56,11 @@ def simulate(plan: Plan, costs: StageCosts) -> Timeline:
         costs: seconds of each stage on a host of speed 1, and of each transfer between two hosts.
 
     Raises:
-        PlanError: SW-P109, costs of another pipeline; SW-P102 to SW-P125, the plan cannot be played.
+        PlanError: SW-P109, costs of another pipeline; SW-P102 to SW-P126, the plan cannot be played.
     """
     validate_plan(plan)
     check_costs(costs, plan.stages)
-    played = play([lane.actions for lane in plan.lanes], Timing(hosts_by_stage(plan.hosts), costs))
+    played = play(plan.lanes, Timing(Custody.of(plan.hosts), costs))
     return Timeline(tuple(lane.host for lane in plan.lanes), played.work)
 
 
@@ -84,21 +85,3 @@ def bubble(schedule: str, stages: int, micro_batches: int) -> float:
     check_shape(stages, micro_batches)
     hosts = [Host(f"host-{stage}", (stage,)) for stage in range(stages)]
     return simulate(make_plan(schedule, stages, micro_batches, hosts), equal_slots(stages)).idle_share
-
-
-def peak_in_flight(plan: Plan) -> dict[int, int]:
-    """For each stage the most micro-batches that it keeps at once, forward done and backward not.
-
-    This is what a stage's activation memory grows with: M under "gpipe", min(M, K - i) under "1f1b". Evaluation
-    keeps nothing, so there it is 0.
-    """
-    kept = dict.fromkeys(range(plan.stages), 0)
-    peak = dict(kept)
-    if not plan.training:
-        return peak
-    for lane in plan.lanes:
-        for action in lane.actions:
-            if action.kind.is_compute:
-                kept[action.stage] += 1 if action.kind is Kind.FORWARD else -1
-                peak[action.stage] = max(peak[action.stage], kept[action.stage])
-    return peak
