@@ -1,4 +1,4 @@
-"""Under `before_use`: does every host wait until a tensor is settled, once, before it first computes on it?"""
+"""Under `before_use`: does every host wait until a tensor is settled, once, before it computes on it?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shieldwall.schedule.flow import needed_by
 from shieldwall.schedule.plan import Plan
 from shieldwall.schedule.trouble import broken_plan
 
-_First = dict[tuple[str, Action], tuple[Spot, Action]]
-"""For each host and wait that it owes: where it first computes on the tensor, and what."""
+_Owed = dict[tuple[str, Action], tuple[Spot, Action]]
+"""For each host and wait that it owes: where it computes on the tensor, and what."""
 
 
 def check_settlements(plan: Plan) -> None:
@@ -21,13 +21,13 @@ def check_settlements(plan: Plan) -> None:
     Raises:
         PlanError: SW-P126.
     """
-    first = _first_uses(plan) if plan.when == "before_use" else {}
+    owed = _owed(plan) if plan.when == "before_use" else {}
     seen: dict[tuple[str, Action], Spot] = {}
     for spot, action in spots(plan):
         if action.kind.is_wait:
-            _check_wait(plan, spot, action, first, seen)
+            _check_wait(plan, spot, action, owed, seen)
             seen[spot[0], action] = spot
-    for (host, wait), (spot, compute) in first.items():
+    for (host, wait), (spot, compute) in owed.items():
         if (host, wait) not in seen:
             raise broken_plan(
                 "SW-P126",
@@ -39,20 +39,20 @@ def check_settlements(plan: Plan) -> None:
             )
 
 
-def _first_uses(plan: Plan) -> _First:
+def _owed(plan: Plan) -> _Owed:
     custody = Custody.of(plan.hosts)
-    first: _First = {}
+    owed: _Owed = {}
     for spot, action in spots(plan):
         parcel = needed_by(action, plan.stages) if action.kind.is_compute else None
         checker = custody.checker_of(parcel) if parcel else None
         if parcel and checker:
-            first.setdefault((spot[0], parcel.wait(checker.name)), (spot, action))
-    return first
+            owed[spot[0], parcel.wait(checker.name)] = (spot, action)
+    return owed
 
 
-def _check_wait(plan: Plan, spot: Spot, wait: Action, first: _First, seen: dict[tuple[str, Action], Spot]) -> None:
+def _check_wait(plan: Plan, spot: Spot, wait: Action, owed: _Owed, seen: dict[tuple[str, Action], Spot]) -> None:
     host, position = spot
-    if (host, wait) not in first:
+    if (host, wait) not in owed:
         raise broken_plan(
             "SW-P126",
             f"{wait} waits for nothing",
@@ -70,7 +70,7 @@ def _check_wait(plan: Plan, spot: Spot, wait: Action, first: _First, seen: dict[
             expected=f"{wait} once",
             got=f"{wait} at position {seen[host, wait][1]} and again at {position}",
         )
-    used, compute = first[host, wait]
+    used, compute = owed[host, wait]
     if used[1] < position:
         raise broken_plan(
             "SW-P126",

@@ -76,13 +76,12 @@ def _check_ends(plan: Plan, spot: Spot, action: Action, right: _Ends) -> None:
 
 
 def _check_all_there(plan: Plan, custody: Custody, right: _Ends, seen: _Seen) -> None:
-    """Each lacking end is marked at the pass that made the tensor, or at the first on the host that needs it."""
+    """Each lacking end is marked at the pass that made the tensor, or at the pass or check that needs it."""
     at = {action: spot for spot, action in spots(plan) if action.kind.is_compute}
     for parcel, (source, destinations) in right.items():
+        users = {at[user][0]: user for user in custody.users(parcel)}
         for to in destinations:
-            users = [user for user in custody.users(parcel) if at[user][0] == to]
-            first = min(users, key=lambda user: at[user])
-            ends = ((source, parcel.send(to), parcel.maker, "after"), (to, parcel.receive(source), first, "before"))
+            ends = ((source, parcel.send(to), parcel.maker, "after"), (to, parcel.receive(source), users[to], "before"))
             for host, action, compute, side in ends:
                 if (host, action) not in seen:
                     raise broken_plan(

@@ -51,7 +51,7 @@ class Custody:
         return (parcel.user,)
 
     def destinations(self, parcel: Parcel) -> tuple[str, ...]:
-        """The other hosts that need `parcel`, each once, the consumer's first. It is sent once to each of them."""
+        """The other hosts that need `parcel`, at most two, the consumer's first. It is sent once to each of them."""
         source = self.holders[parcel.stage].name
-        names = dict.fromkeys(self.host_of(user).name for user in self.users(parcel))
+        names = (self.host_of(user).name for user in self.users(parcel))
         return tuple(name for name in names if name != source)

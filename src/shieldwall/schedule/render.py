@@ -40,17 +40,14 @@ def render_grid(plan: Plan, costs: StageCosts | None = None) -> str:
     slot_s = _slot_s(timeline)
     slots = max(1, ceil(timeline.step_s / slot_s - _ROUNDING))
     unit = "" if costs is None else f" of {slot_s:.3g} s"
+    purpose = "training" if plan.training else "evaluation"
     head = (
         f"{plan.schedule}, {_count(plan.stages, 'stage')}, {_count(len(plan.chosen), 'micro-batch')}, "
-        f"{_purpose(plan)}: "
+        f"{purpose}: "
         f"{_count(slots, 'slot')}{unit}, {_count(len(plan.lanes), 'host')} idle {timeline.idle_share:.1%} of the time"
     )
-    return "\n".join([head, "", *_bands(plan, timeline, slot_s, slots), "", _legend(plan, costs)])
-
-
-def _purpose(plan: Plan) -> str:
-    purpose = "training" if plan.training else "evaluation"
-    return f"{purpose}, checked {plan.when}" if any(host.duplicates for host in plan.hosts) else purpose
+    checks = [f"checks settled {plan.when}"] if any(host.duplicates for host in plan.hosts) else []
+    return "\n".join([head, *checks, "", *_bands(plan, timeline, slot_s, slots), "", _legend(plan, costs)])
 
 
 def _count(number: int, what: str) -> str:

@@ -12,8 +12,8 @@ from shieldwall.schedule.flow import Parcel, made_by, needed_by
 def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bool) -> tuple[Action, ...]:
     """The lane of the host `here`.
 
-    A receive, and a wait where one is due, stand directly before the first computation that uses their tensor, sends
-    directly after the one that made it. Computations of one host share one transfer.
+    A receive, and a wait where one is due, stand directly before the computation that uses their tensor, sends directly
+    after the one that made it. No host needs a tensor twice, because a stage and its duplicate are on two hosts.
 
     Args:
         computes: what the host computes, in order.
@@ -22,11 +22,9 @@ def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bo
         settled: whether a tensor must be settled before it is used.
     """
     actions: list[Action] = []
-    there: set[Parcel] = set()
     for compute in computes:
         needed, made = needed_by(compute, custody.stages), made_by(compute, custody.stages)
-        if needed and needed not in there:
-            there.add(needed)
+        if needed:
             actions += _arrival(needed, here, custody, settled=settled)
         actions.append(compute)
         if made:
@@ -35,7 +33,7 @@ def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bo
 
 
 def _arrival(parcel: Parcel, here: str, custody: Custody, *, settled: bool) -> list[Action]:
-    """What has to be done on `here` before `parcel` can be used for the first time."""
+    """What has to be done on `here` before `parcel` can be used."""
     source, checker = custody.holders[parcel.stage].name, custody.checker_of(parcel)
     actions = [] if source == here else [parcel.receive(source)]
     return [*actions, parcel.wait(checker.name)] if settled and checker else actions

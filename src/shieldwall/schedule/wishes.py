@@ -38,5 +38,5 @@ def check_chosen(chosen: Sequence[int], micro_batches: int) -> None:
         "the step has no such micro-batches",
         expected=f"at least one of 0 to {micro_batches - 1}, ascending, each once",
         got=", ".join(map(str, chosen)) or "none",
-        remedy="leave out only to run them all",
+        remedy="leave `only` out to run them all",
     )
