@@ -7,12 +7,13 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from shieldwall.schedule import Action, Host, Kind, Lane, Plan, StageCosts, make_plan
+from shieldwall.schedule import Action, Host, Kind, Lane, Plan, StageCosts, When, chain_custody, make_plan, usual_hosts
 
 # Laws do not depend on how fast the machine is that checks them.
 settings.register_profile("schedule", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("schedule")
 
+WHENS: tuple[When, ...] = ("before_use", "before_commit")
 SECONDS = st.floats(min_value=0.0, max_value=10.0, allow_nan=False).map(lambda x: round(x, 3))
 
 
@@ -48,9 +49,34 @@ def plans(draw: st.DrawFn, most: int = 6) -> tuple[Plan, StageCosts]:
 
 
 @st.composite
+def checkers_of(draw: st.DrawFn, stages: int, hosts: list[Host]) -> list[Host]:
+    """`hosts` with duplicates of most middle stages, each on another host, and sometimes one that only checks."""
+    spare = Host("spare", (), draw(st.sampled_from([0.5, 1.0])))
+    copied: dict[str, list[int]] = {host.name: [] for host in (*hosts, spare)}
+    for stage in range(1, stages - 1):
+        others = [host.name for host in (*hosts, spare) if stage not in host.stages]
+        if draw(st.integers(0, 4)):
+            copied[draw(st.sampled_from(others))].append(stage)
+    checked = [replace(host, duplicates=tuple(copied[host.name])) for host in (*hosts, spare)]
+    return [host for host in checked if host.stages or host.duplicates]
+
+
+@st.composite
+def checked_plans(draw: st.DrawFn, most: int = 5) -> tuple[Plan, StageCosts]:
+    """A made plan with checks, sometimes of some micro-batches alone, and the costs that it was made with."""
+    stages, micro_batches = draw(st.integers(3, max(3, most))), draw(st.integers(1, most))
+    hosts = draw(st.one_of(hosts_of(stages), st.just(own_hosts(stages)), st.just(list(usual_hosts(stages)))))
+    hosts = draw(st.one_of(checkers_of(stages, hosts), st.just(list(chain_custody(hosts)))))
+    only = draw(st.one_of(st.none(), st.sets(st.integers(0, micro_batches - 1), min_size=1).map(sorted)))
+    schedule, when = draw(st.sampled_from(["gpipe", "1f1b"])), draw(st.sampled_from(WHENS))
+    costs = draw(costs_of(stages))
+    return make_plan(schedule, stages, micro_batches, hosts, costs, draw(st.booleans()), when=when, only=only), costs
+
+
+@st.composite
 def mutated(draw: st.DrawFn) -> Plan:
     """A valid plan after one or two changes, most of which break it."""
-    plan, _ = draw(plans(most=4))
+    plan, _ = draw(st.one_of(plans(most=4), checked_plans(most=4)))
     for _ in range(draw(st.integers(1, 2))):
         plan = draw(_changed(plan))
     return plan
@@ -80,8 +106,8 @@ def _changed(draw: st.DrawFn, plan: Plan) -> Plan:
         lane[at - 1], lane[at] = lane[at], lane[at - 1]
     elif change == "late":  # sent only at the end: whoever waits for it may never get there
         lane.sort(key=lambda action: action == chosen and action.kind.is_send)
-    elif change == "early":  # received before anything else is done
-        lane.sort(key=lambda action: action != chosen or not action.kind.is_receive)
+    elif change == "early":  # received or awaited before anything else is done
+        lane.sort(key=lambda action: action != chosen or action.kind.is_compute or action.kind.is_send)
     else:
         to = draw(st.sampled_from(lanes))
         to.insert(draw(st.integers(0, len(to))), lane.pop(at))

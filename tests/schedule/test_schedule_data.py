@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schedule_plans import plans
+from schedule_plans import checked_plans, plans
 
 from shieldwall.core.errors import PlanError
 from shieldwall.core.ids import Direction
-from shieldwall.schedule import Action, Kind, Plan, StageCosts, equal_slots, make_plan, usual_hosts
+from shieldwall.schedule import Action, Kind, Plan, StageCosts, chain_custody, equal_slots, make_plan, usual_hosts
 
 NUMBERS = st.integers(0, 10**6)
 PEERS = st.text("ab-7.<> é", min_size=1, max_size=9)
@@ -32,7 +32,7 @@ def test_text_and_action_are_inverses(action: Action) -> None:
     assert Action.parse(str(action)) == action
 
 
-@given(st.from_regex(r"(F|B|SA|RA|SG|RG)[0-9]{1,2}\.[0-9]{1,2}([<>][a-z-]{0,5})?", fullmatch=True))
+@given(st.from_regex(r"(F|B|D|E|SA|RA|SG|RG|WA|WG)[0-9]{1,2}\.[0-9]{1,2}([<>][a-z-]{0,5})?", fullmatch=True))
 def test_what_is_parsed_prints_the_same(text: str) -> None:
     """Law: a text is refused or str(parse(t)) == t."""
     try:
@@ -44,6 +44,7 @@ def test_what_is_parsed_prints_the_same(text: str) -> None:
 
 def test_text_forms() -> None:
     texts = ["F2.0", "B2.0", "SA2.0>worker-3", "RA2.0<worker-2", "SG2.0>worker-1", "RG2.0<worker-2"]
+    texts += ["D2.0", "E2.0", "WA2.0<worker-3", "WG2.0<worker-3"]
     assert [str(Action.parse(text)) for text in texts] == texts
     assert [Action.parse(text).kind for text in texts] == list(Kind)
 
@@ -61,14 +62,16 @@ def test_numbers_below_zero_are_refused() -> None:
         Action(Kind.FORWARD, -1, 0)
 
 
-def test_every_kind_is_a_computation_a_send_or_a_receive() -> None:
+def test_every_kind_is_a_computation_a_send_a_receive_or_a_wait() -> None:
     for kind in Kind:
-        assert [kind.is_compute, kind.is_send, kind.is_receive].count(True) == 1
-    backward = {Kind.BACKWARD, Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT}
+        assert [kind.is_compute, kind.is_send, kind.is_receive, kind.is_wait].count(True) == 1
+    assert {kind for kind in Kind if kind.is_check} == {Kind.CHECK_FORWARD, Kind.CHECK_BACKWARD}
+    assert all(kind.is_compute for kind in Kind if kind.is_check)
+    backward = {Kind.BACKWARD, Kind.SEND_GRADIENT, Kind.RECEIVE_GRADIENT, Kind.CHECK_BACKWARD, Kind.WAIT_GRADIENT}
     assert {kind for kind in Kind if kind.direction is Direction.BACKWARD} == backward
 
 
-@given(plans())
+@given(st.one_of(plans(), checked_plans()))
 def test_plan_survives_json(made: tuple[Plan, StageCosts]) -> None:
     """Law: from_json(json(to_json(p))) == p."""
     plan, _ = made
@@ -88,6 +91,9 @@ def _data(**changes: Any) -> dict[str, Any]:
         (_data(stages="2"), "where     stages\n  expected  int\n  got       str"),
         (_data(stages=True), "got       bool"),
         (_data(lanes=[{"host": "initiator", "actions": [3]}]), "where     actions\n  expected  str"),
+        (_data(when="later"), "where     when\n  expected  before_use or before_commit\n  got       'later'"),
+        (_data(when=None), "got       None"),
+        (_data(only=[True]), "where     only\n  expected  int\n  got       bool"),
         (_data(hosts=[{"name": "initiator"}]), "where     host\n  expected  exactly the keys name, stages"),
     ],
 )
@@ -95,6 +101,18 @@ def test_what_is_no_plan_is_refused(data: object, message: str) -> None:
     with pytest.raises(PlanError, match="SW-P111") as refusal:
         Plan.from_json(data)
     assert message in str(refusal.value)
+
+
+def test_the_data_of_an_unchecked_plan_has_no_key_of_checks() -> None:
+    """Plans that were written down before there were checks can still be read."""
+    data = make_plan("gpipe", 3, 2, usual_hosts(3)).to_json()
+    assert set(data) == {"schedule", "stages", "micro_batches", "training", "hosts", "lanes"}
+    assert {key for host in data["hosts"] for key in host} == {"name", "stages", "speed", "processor"}
+
+
+def test_a_plan_knows_who_checks() -> None:
+    plan = make_plan("gpipe", 4, 2, chain_custody(usual_hosts(4)), when="before_commit")
+    assert [plan.checker_of(stage) for stage in range(4)] == [None, "worker-2", "initiator", None]
 
 
 def test_a_plan_knows_its_hosts_and_lanes() -> None:

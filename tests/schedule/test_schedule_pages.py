@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from shieldwall.schedule import (
     SCHEDULES,
     Action,
     Host,
+    Lane,
     Plan,
+    When,
     equal_slots,
     make_plan,
     render_grid,
@@ -26,7 +29,7 @@ from shieldwall.schedule import (
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
-A, B = Host("ash", (0,)), Host("birch", (1,))
+A, B, C = Host("ash", (0,)), Host("birch", (1,)), Host("cedar", (2,))
 
 
 def _make(*hosts: Host) -> Callable[[], object]:
@@ -47,6 +50,16 @@ def _broken_schedule() -> None:
         make_plan("mine", 2, 1, [A, B])
 
 
+def _checked(*hosts: Host, when: When | None = "before_commit", only: tuple[int, ...] = (0, 1)) -> Callable[[], object]:
+    return lambda: make_plan("gpipe", 3, 2, hosts, when=when, only=only)
+
+
+def _unsettled() -> None:
+    plan = make_plan("gpipe", 3, 1, [A, B, replace(C, duplicates=(1,))], when="before_use", training=False)
+    lanes = (*plan.lanes[:2], Lane("cedar", tuple(a for a in plan.lanes[2].actions if not a.kind.is_wait)))
+    validate_plan(replace(plan, lanes=lanes))
+
+
 EXAMPLES: dict[str, Callable[[], object]] = {
     "SW-P101": lambda: make_plan("zigzag", 2, 1, [A, B]),
     "SW-P102": lambda: make_plan("gpipe", 0, 1, []),
@@ -61,12 +74,18 @@ EXAMPLES: dict[str, Callable[[], object]] = {
     "SW-P111": lambda: Plan.from_json({"schedule": "gpipe", "stages": 2}),
     "SW-P112": lambda: make_plan("gpipe", 2, 1, [A, B]).lane_of("oslo"),
     "SW-P113": _broken_schedule,
+    "SW-P114": _checked(A, B, replace(C, duplicates=(1,)), when=None),
+    "SW-P115": _checked(A, B, replace(C, duplicates=(2,))),
+    "SW-P116": _checked(replace(A, duplicates=(1,)), B, replace(C, duplicates=(1,))),
+    "SW-P117": _checked(A, replace(B, duplicates=(1,)), C),
+    "SW-P118": _checked(A, B, C, only=(1, 2)),
     "SW-P120": lambda: validate_plan(Plan("by hand", 2, 1, True, (A, B), two(ASH, BIRCH).lanes[:1])),
     "SW-P121": _validate("F0.0 F0.0", BIRCH),
     "SW-P122": _validate("B0.0 F0.0", BIRCH),
     "SW-P123": _validate("F0.0 SA0.0>birch B0.0", BIRCH),
     "SW-P124": _validate(ASH, "F1.0 RA0.0<ash B1.0 SG1.0>ash"),
     "SW-P125": _validate("F0.0 RG1.0<birch SA0.0>birch B0.0", BIRCH),
+    "SW-P126": _unsettled,
 }
 
 
