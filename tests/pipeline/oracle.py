@@ -18,6 +18,7 @@ from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState, View
 from shieldwall.core.signing import Signed
+from shieldwall.core.statements import Header
 from shieldwall.lab.plain import train_plain
 from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
@@ -33,10 +34,11 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.recompute import StageRecompute
-from shieldwall.run.shield import Shield
+from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
 from shieldwall.verify.court import Court
+from shieldwall.verify.court.record import StepRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class MemoryRecord:
 
     def __init__(self) -> None:
         self.statements: list[Signed[Any]] = []
-        self.commits: list[dict[str, Any]] = []
+        self.commits: list[StepRecord] = []
 
     def add(self, signed: Signed[Any]) -> None:
         self.statements.append(signed)
@@ -130,12 +132,12 @@ class MemoryRecord:
         del tensors, about
         return ""
 
-    def commit(self, content: Mapping[str, Any]) -> str:
-        self.commits.append(dict(content))
-        return "head"
+    def correct(self, header: Signed[Header]) -> None:
+        self.statements.append(header)
 
-    def add_receipts(self, receipts: Sequence[Signed[Any]]) -> None:
-        self.statements += receipts
+    def commit(self, step: StepRecord) -> str:
+        self.commits.append(step)
+        return "head"
 
 
 def train_pipeline(case: Case, folder: Path) -> Trained:
@@ -181,7 +183,7 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
 
     async with deployment as coordinator:
         if shield:
-            await coordinator.announce(shield.view(0, hosts), [host.name for host in hosts])
+            await coordinator.announce(shield.view(hosts), [host.name for host in hosts])
         for holding in holdings:
             span = holding.span
             await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
@@ -202,14 +204,16 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
     frozen = {holding.span.index: holding.frozen for holding in holdings}
     recompute = StageRecompute(settings, [holding.span for holding in holdings], lambda stage: frozen[stage])
     hosts = case.hosts()
-    shield = Shield(
-        [host.name for host in hosts], arithmetic="class", recompute=recompute, record=record, bans=case.bans
-    )
     checked = {stage for host in hosts for stage in host.duplicates}
-    shield.take_first_states(
-        {holding.span.index: holding.state for holding in holdings if holding.span.index in checked}
+    states = {each.span.index: each.state for each in holdings if each.span.index in checked}
+    return Shield(
+        Parties(host.name for host in hosts),
+        arithmetic="class",
+        recompute=recompute,
+        record=record,
+        state_roots=first_roots(recompute, states),
+        bans=case.bans,
     )
-    return shield
 
 
 def train_reference(case: Case, folder: Path) -> Trained:

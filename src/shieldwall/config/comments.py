@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from shieldwall.config.config import Config
 
-
 _ATTACK = ['# kind = "sign_flip"', '# stage = 2  # a stage, a worker\'s name, or "random"', "# rate = 0.5", ""]
 
 

@@ -144,7 +144,7 @@ class VerifySection(Section):
     )
     when: Literal["auto", "before_use", "before_commit"] = Field(
         "auto",
-        description="when a check must be settled; auto: before_commit, and before_use for careful_steps after an alert",
+        description="when checks are settled; auto: before_commit, and before_use for careful_steps after an alert",
     )
     careful_steps: int = Field(5, ge=1, description="auto: steps that are settled before use after one with an alert")
     evidence: bool = Field(True, description="keep the tensors behind each verdict, sealed for reviewers")

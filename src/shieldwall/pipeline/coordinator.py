@@ -214,9 +214,9 @@ class Coordinator:
         for stage in sorted(stage for role, stage in self._holders if role is Role.STAGE):
             yield stage, await self.state(stage)
 
-    async def state(self, stage: int) -> StageState:
-        """The committed state of one stage, from its host, or else from that of its duplicate."""
-        for role in (Role.STAGE, Role.DUPLICATE):
+    async def state(self, stage: int, roles: Sequence[Role] = (Role.STAGE, Role.DUPLICATE)) -> StageState:
+        """The committed state of one stage, from the first of its holders who has the one that is in force."""
+        for role in roles:
             if (role, stage) not in self._holders:
                 continue
             report = await self._talk.state(self._holders[role, stage], stage, role)

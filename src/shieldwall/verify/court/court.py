@@ -26,7 +26,7 @@ from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.court.evidence import Gatherer
 from shieldwall.verify.court.forced import InForce
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
-from shieldwall.verify.court.record import Record
+from shieldwall.verify.court.record import Record, StepRecord
 from shieldwall.verify.court.records import Records
 from shieldwall.verify.court.referee import Evidence, Finding, Judged, judge
 from shieldwall.verify.court.slots import causal_order, entry_of, used_by
@@ -44,6 +44,7 @@ class Court:
         record: remembers what was said and found.
         state_roots: root of each checked stage's state before the first step, computed by the initiator.
         bans: whether a culprit's word counts for nothing from its first verdict on; it is expelled after the step.
+        repairs: whether what is wrong is made right; where not, what was signed stands.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Court:
         state_roots: Mapping[int, str],
         *,
         bans: bool = False,
+        repairs: bool = True,
     ) -> None:
         self._identity = identity
         self._recompute = recompute
@@ -68,6 +70,7 @@ class Court:
         self._judged: dict[Slot, Judged] = {}
         self._last_attempt: dict[int, Slot] = {}
         self._bans = bans
+        self.repairs = repairs
         self.condemned: set[str] = set()
         """Culprits who are expelled once the step is committed."""
         self.verdicts: list[Verdict] = []
@@ -124,7 +127,7 @@ class Court:
                 if halted:
                     self._void.add(slot.micro_batch)
                 else:
-                    await self._correct(slot, judged, talk)
+                    await self._correct(slot, await self._as_it_stands(slot, judged, talk), talk)
         return Findings(again=tuple(sorted(self._void - before)))
 
     async def conclude(self, talk: Correspondence) -> Findings:
@@ -140,8 +143,8 @@ class Court:
                     return Findings(broken=judged)
                 continue
             if judged.finding.tainted:
-                again.add(slot.micro_batch)
                 wrong.add(slot.micro_batch)
+                again |= {slot.micro_batch} if self.repairs else set()
             else:
                 self._let_stand(slot, judged)
         return Findings(again=tuple(sorted(again)))
@@ -239,6 +242,15 @@ class Court:
         if self._bans and verdict.rule != WITHHOLDING:
             self.condemned.add(verdict.culprit)
 
+    async def _as_it_stands(self, slot: Slot, judged: Judged, talk: Correspondence) -> Judged:
+        """Where nothing is repaired: what the maker signed, if it can be used at all."""
+        if self.repairs:
+            return judged
+        shown = await talk.show(self._pass.view.holders[slot.stage], slot)
+        if shown.tensor is None or shown.header is None or shown.tensor.shape != judged.tensor.shape:
+            return judged
+        return replace(judged, tensor=shown.tensor, root=tensor_root(shown.tensor))
+
     async def _correct(self, slot: Slot, judged: Judged, talk: Correspondence) -> None:
         """Put the right tensor in the place of what came, with those who use it."""
         users = {self._pass.view.holders[used_by(slot)], self._pass.view.checkers.get(used_by(slot), INITIATOR)}
@@ -262,7 +274,7 @@ class Court:
             )
         )
         self._in_force.correct(header, judged.tensor)
-        self._record.add(header)
+        self._record.correct(header)
         return header
 
     def _slot(self, micro_batch: int, direction: Direction, stage: int) -> Slot:
@@ -319,17 +331,30 @@ class Court:
         """Whether a statement is `host`'s own."""
         return bool(signer == host and self._records.holds(signed))
 
-    def end_step(self, content: Mapping[str, Any], state_roots: Mapping[int, str]) -> str:
+    def end_step(
+        self, state_roots: Mapping[int, str], *, clip_coefficient: float, learning_rate: float, norm: float
+    ) -> str:
         """The step is whole: make it durable, and forget it."""
-        head = self._record.commit(content)
+        head = self._record.commit(
+            StepRecord(
+                step=self._pass.step,
+                attempt=max(slot.attempt for slot in self._last_attempt.values()),
+                micro_batches=len(self._last_attempt),
+                state_roots=state_roots,
+                clip_coefficient=clip_coefficient,
+                learning_rate=learning_rate,
+                norm=norm,
+            )
+        )
         self.state_roots.update(state_roots)
         self._forget()
         return head
 
     def take_receipts(self, reports: Sequence[Committed]) -> None:
         """The step is committed everywhere; keep the countersignatures that are their signers'."""
-        receipts = [report.receipt for report in reports if report.receipt]
-        self._record.add_receipts([receipt for receipt in receipts if self._records.holds(receipt)])
+        for report in reports:
+            if report.receipt and report.host != INITIATOR and self._records.holds(report.receipt):
+                self._record.add(report.receipt)
 
     def accept(self, report: StateReport) -> bool:
         """Whether a served state is the one that is in force; where it is not, that is a case."""

@@ -95,6 +95,8 @@ class Updates:
         ]
         got = {role: signed.statement.root if signed else "" for role, signed in said.items()}
         self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got)
+        if not self._court.repairs:
+            return dict(norms) or right
         for role in wrong:
             order = TakeGradients(step=self._court.assignment.step, stage=stage, role=role, gradients=gradients)
             await talk.order(self._host(role, stage), order)
@@ -106,7 +108,7 @@ class Updates:
         root = self.state_roots[stage] = self._court.recompute.state_root(stage, state)
         wrong = [role for role, got in roots.items() if got != root]
         self._convict(stage, wrong, CaseDirection.UPDATE, root, roots)
-        for role in wrong:
+        for role in wrong if self._court.repairs else ():
             order: Message = TakePrepared(step=self._court.assignment.step, stage=stage, role=role, state=state)
             await talk.order(self._host(role, stage), order)
 
