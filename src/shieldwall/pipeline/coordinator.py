@@ -163,6 +163,10 @@ class Coordinator:
         await self._desk.send(host, Release(stage=stage, role=role))
         await self._desk.take(Released)
 
+    def forget(self, stage: int, role: Role) -> None:
+        """A stage or duplicate is held by nobody any more."""
+        self._holders.pop((role, stage), None)
+
     async def announce(self, view: View, hosts: Iterable[str]) -> None:
         """Tell `hosts` who holds what, and everybody's keys."""
         self._view = view

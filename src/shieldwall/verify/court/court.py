@@ -73,6 +73,7 @@ class Court:
         self.repairs = repairs
         self.condemned: set[str] = set()
         """Culprits who are expelled once the step is committed."""
+        self._expelled: set[str] = set()
         self.verdicts: list[Verdict] = []
         self.alerts = 0
         """Statements that somebody's work is not what it should be, and joins that did not fit."""
@@ -80,8 +81,9 @@ class Court:
     # filing
 
     def see_view(self, view: View) -> None:
-        """Who holds what from now on, and everybody's keys."""
+        """Who holds what from now on, and everybody's keys; what the initiator holds itself needs no root."""
         self._records.see_view(view)
+        self.state_roots = {stage: root for stage, root in self.state_roots.items() if stage in view.checkers}
         self._record.add_view(view)
 
     def file(self, note: Note) -> None:
@@ -355,6 +357,12 @@ class Court:
         for report in reports:
             if report.receipt and report.host != INITIATOR and self._records.holds(report.receipt):
                 self._record.add(report.receipt)
+
+    def take_condemned(self) -> list[str]:
+        """Culprits that are to be expelled and were not taken yet."""
+        taken = sorted(self.condemned - self._expelled)
+        self._expelled.update(taken)
+        return taken
 
     def accept(self, report: StateReport) -> bool:
         """Whether a served state is the one that is in force; where it is not, that is a case."""
