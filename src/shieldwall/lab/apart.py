@@ -15,6 +15,7 @@ from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.host import HostSettings, StageHost
+from shieldwall.run.shield import Shield
 from shieldwall.schedule import Plan
 from shieldwall.transport import MemoryNetwork
 
@@ -29,14 +30,17 @@ async def deploy_apart(
     stage_of: Mapping[str, int],
     clip_norm: float,
     compute_of: Callable[[str], Compute] | None = None,
+    shield: Shield | None = None,
 ) -> AsyncIterator[Coordinator]:
     """As `run.deployment.deploy_in_process`, with tokens for every host."""
     network = MemoryNetwork()
-    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm)
+    oversight = shield.oversight if shield else None
+    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm, oversight=oversight)
     async with asyncio.TaskGroup() as group:
         for host in plan.hosts:
             compute = compute_of(host.name) if compute_of else InlineCompute()
-            stage_host = StageHost(network.join(host.name), settings, compute=compute, feed=feed)
+            guard = shield.guard_of(host.name) if shield else None
+            stage_host = StageHost(network.join(host.name), settings, compute=compute, feed=feed, guard=guard)
             group.create_task(stage_host.serve(), name=host.name)
         yield coordinator
         await coordinator.stop(coordinator.hosts)

@@ -1,4 +1,4 @@
-"""`python -m shieldwall.lab.bench --out docs/results`: throughput, memory and pacing of the pipeline, measured here.
+"""`python -m shieldwall.lab.bench --out docs/results`: throughput, memory, pacing and the shield's cost, measured here.
 
 Throughput is measured in one process, and side by side with `torch.distributed.pipelining` in processes of its own.
 For each benchmark it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,9 +27,11 @@ from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
+from shieldwall.lab.shield_cost import ShieldCostSettings, measure_shield_cost
 from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
+from shieldwall.run.allocator import keep_freed_memory
 
 
 class Scale(StrEnum):
@@ -88,10 +90,25 @@ SCALES: Mapping[Scale, Sizes] = {
 }
 
 
+class Benchmark(StrEnum):
+    """What is measured."""
+
+    THROUGHPUT = "throughput"
+    MEMORY = "memory"
+    PACING = "pacing"
+    SHIELD_COST = "shield_cost"
+
+
 def run_benchmarks(
-    sizes: Sizes, origin: Origin, *, repeats: int, ticker: Ticker, done: Callable[[Report], None]
+    sizes: Sizes,
+    origin: Origin,
+    *,
+    repeats: int,
+    ticker: Ticker,
+    done: Callable[[Report], None],
+    only: Collection[Benchmark] = tuple(Benchmark),
 ) -> None:
-    """Run all benchmarks and hand over each report as soon as it is there.
+    """Run the benchmarks and hand over each report as soon as it is there.
 
     Memory and pacing are repeated less often than throughput: they spread less.
     """
@@ -105,10 +122,19 @@ def run_benchmarks(
         seed=origin.seed,
         devices=devices_here(),
     )
-    in_one_process = asyncio.run(measure_throughput(throughput, ticker))
-    done(in_one_process.with_section(asyncio.run(measure_side_by_side(beside, ticker))))
-    done(measure_memory(sizes.memory, repeats=fewer, seed=origin.seed, ticker=ticker))
-    done(asyncio.run(measure_pacing(sizes.pacing, repeats=fewer, seed=origin.seed, ticker=ticker)))
+    shield = ShieldCostSettings(
+        size=sizes.throughput, repeats=repeats, steps=sizes.steps, paced_repeats=fewer, seed=origin.seed
+    )
+    if Benchmark.THROUGHPUT in only:
+        in_one_process = asyncio.run(measure_throughput(throughput, ticker))
+        done(in_one_process.with_section(asyncio.run(measure_side_by_side(beside, ticker))))
+    if Benchmark.MEMORY in only:
+        done(measure_memory(sizes.memory, repeats=fewer, seed=origin.seed, ticker=ticker))
+    if Benchmark.PACING in only:
+        done(asyncio.run(measure_pacing(sizes.pacing, repeats=fewer, seed=origin.seed, ticker=ticker)))
+    if Benchmark.SHIELD_COST in only:
+        keep_freed_memory()
+        done(asyncio.run(measure_shield_cost(shield, ticker)))
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -121,8 +147,9 @@ def main(
     scale: Annotated[Scale, typer.Option(help="How large everything is; tiny only shows that it works.")] = Scale.SMALL,
     seed: Annotated[int, typer.Option(help="Of weights, tokens and orders.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch's threads.")] = 2,
+    only: Annotated[list[Benchmark] | None, typer.Option(help="One benchmark; may be given several times.")] = None,
 ) -> None:
-    """Measure throughput, memory and pacing on this machine; takes some minutes."""
+    """Measure throughput, memory, pacing and what checking costs on this machine; takes some minutes."""
     command = " ".join(["python -m shieldwall.lab.bench", *sys.argv[1:]])
     origin = Origin(command=command, seed=seed, threads=threads)
     console = Console(stderr=True)
@@ -137,7 +164,9 @@ def main(
     transformers.logging.disable_progress_bar()
     try:
         with pinned_arithmetic(torch.device("cpu"), threads), Progress(*columns, console=console) as progress:
-            run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=BarTicker(progress), done=keep)
+            ticker = BarTicker(progress)
+            wanted = only or list(Benchmark)
+            run_benchmarks(SCALES[scale], origin, repeats=repeats, ticker=ticker, done=keep, only=wanted)
     except ShieldwallError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error

@@ -51,14 +51,14 @@ PIPELINE_PARTS = (
             ("pipeline/hosted_stage.py", "norms"),
             ("pipeline/clip.py", "global_norm"),
             ("pipeline/clip.py", "clip_coefficient"),
-            ("pipeline/update.py", "clipped_gradients"),
+            ("pipeline/update.py", "scale_gradients"),
         ),
     ),
     Part("optimizer's step", (_OPTIMIZER,)),
     Part("copies for the new state beside the old", (("pipeline/update.py", "prepare"),), without=(_OPTIMIZER,)),
     Part(_LET_GO, (("pipeline/update.py", "commit"),)),
     Part("head's share of tied gradients", (("pipeline/hosted_stage.py", "backward"),), without=(_BACKWARD,)),
-    Part("checks that all is finite", (("pipeline/lane.py", "_require_finite"),)),
+    Part("checks that all is finite", (("pipeline/lane.py", "require_finite"),)),
 )
 REST = "everything else: orders, messages, event loop"
 

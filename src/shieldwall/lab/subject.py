@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from shieldwall.core.ids import INITIATOR
 from shieldwall.lab.whole import ATTENTION, CLIP_NORM, LEARNING_RATE, draw_tokens
 from shieldwall.models.families import TinyShape
 from shieldwall.models.settings import ModelSettings
@@ -23,9 +24,15 @@ from shieldwall.pipeline.coordinator import Coordinator, StepWork
 from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.deployment import deploy_in_process
-from shieldwall.run.states import Origin, owners, stage_states
-from shieldwall.schedule import Plan, make_plan, usual_hosts
+from shieldwall.run.ledger_record import LedgerRecord
+from shieldwall.run.recompute import StageRecompute, no_frozen
+from shieldwall.run.session import assign_both
+from shieldwall.run.shield import Parties, Shield, first_roots
+from shieldwall.run.states import Holding, Origin, owners, stage_states
+from shieldwall.schedule import Plan, When, make_plan, usual_hosts
+from shieldwall.verify.ledger import LedgerWriter, RunRecord
 
 Steps = Sequence[Sequence[Tensor]]
 """For each step its micro-batches of tokens (B, T)."""
@@ -106,23 +113,24 @@ class TokenFeed:
 class PipelineTrainer:
     """Trains through a deployment."""
 
-    def __init__(self, coordinator: Coordinator, plan: Plan) -> None:
+    def __init__(self, coordinator: Coordinator, plan: Plan, shapes: Mapping[int, tuple[int, ...]]) -> None:
         self._coordinator = coordinator
         self._plan = plan
+        self._shapes = shapes
 
     async def train(self, first: int, last: int) -> list[float]:
         losses = []
         for step in range(first, last):
-            work = StepWork(plan=self._plan, step=step, learning_rate=LEARNING_RATE)
+            work = StepWork(plan=self._plan, step=step, learning_rate=LEARNING_RATE, shapes=self._shapes)
             result = await self._coordinator.step(work)
             losses.append(sum(result.losses.values()) / len(result.losses))
         return losses
 
 
-def plan_on_one_machine(schedule: str, stages: int, micro_batches: int) -> Plan:
-    """The usual hosts, all on this machine's processor."""
+def plan_on_one_machine(schedule: str, stages: int, micro_batches: int, when: When | None = None) -> Plan:
+    """The usual hosts, all on this machine's processor; with duplicates where `when` says when they are settled."""
     hosts = tuple(replace(host, processor="this machine") for host in usual_hosts(stages))
-    return make_plan(schedule, stages, micro_batches, hosts)
+    return make_plan(schedule, stages, micro_batches, with_duplicates(hosts) if when else hosts, when=when)
 
 
 @asynccontextmanager
@@ -134,6 +142,7 @@ async def pipeline_trainer(
     compute_of: Callable[[str], Compute] | None = None,
     deploy: Deploy = deploy_in_process,
     gradient_checkpointing: bool = False,
+    ledger: Path | None = None,
 ) -> AsyncIterator[PipelineTrainer]:
     """The model in `folder`, cut evenly, on the hosts of `plan` in this process.
 
@@ -144,6 +153,7 @@ async def pipeline_trainer(
         compute_of: compute by host name; at once on the event loop if not given.
         deploy: puts hosts, transport and coordinator together.
         gradient_checkpointing: stages keep their inputs alone and compute the rest again.
+        ledger: folder for the ledger of a run that is checked; None: duplicates compute, and nobody compares.
     """
     source = open_source(folder)
     model = ModelSettings(config=source.config, attention=ATTENTION)
@@ -156,6 +166,8 @@ async def pipeline_trainer(
         optimizer=OptimizerSettings(),
         gradient_checkpointing=gradient_checkpointing,
     )
+    holdings = list(stage_states(skeleton, spans, Origin(base=folder)))
+    shield = bench_shield(plan, settings, holdings, ledger) if ledger else None
     deployment = deploy(
         plan,
         settings,
@@ -164,9 +176,36 @@ async def pipeline_trainer(
         stage_of=owners(skeleton, spans),
         clip_norm=CLIP_NORM,
         compute_of=compute_of,
+        **({"shield": shield} if shield else {}),
     )
+    shapes = {m: (*each.shape, model.config.hidden_size) for m, each in enumerate(steps[0])}
     async with deployment as coordinator:
-        for holding in stage_states(skeleton, spans, Origin(base=folder)):
-            span = holding.span
-            await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
-        yield PipelineTrainer(coordinator, plan)
+        if shield:
+            await coordinator.announce(shield.view(plan.hosts), [host.name for host in plan.hosts])
+        for holding in holdings:
+            await assign_both(coordinator, plan, holding)
+        yield PipelineTrainer(coordinator, plan, shapes)
+
+
+def bench_shield(plan: Plan, settings: HostSettings, holdings: Sequence[Holding], folder: Path) -> Shield:
+    """A shield with a ledger of its own in `folder`, as a run has it."""
+    parties = Parties(host.name for host in plan.hosts)
+    recompute = StageRecompute(settings, [each.span for each in holdings], no_frozen)
+    states = {each.span.index: each.state for each in holdings if plan.checker_of(each.span.index)}
+    roots = first_roots(recompute, states)
+    record = RunRecord(
+        run="benchmark",
+        config_root="",
+        run_key=parties.keys[INITIATOR],
+        keys=parties.keys,
+        arithmetic="",
+        state_roots=roots,
+    )
+    writer = LedgerWriter.create(folder, parties[INITIATOR], record)
+    return Shield(
+        parties,
+        arithmetic="",
+        recompute=recompute,
+        record=LedgerRecord(writer, None, "benchmark"),
+        state_roots=roots,
+    )

@@ -88,7 +88,7 @@ class TrainingSession:
             async with deployment as coordinator:
                 succession = await self._begin(coordinator, defence, attackers)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
-                    await _assign(coordinator, run_plan.plan, holding)
+                    await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
                     config=config,
                     steps=run_steps(config, len(self.materials.blocks.train)),
@@ -201,7 +201,7 @@ def _tell_nobody(view: View) -> None:
     del view
 
 
-async def _assign(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:
+async def assign_both(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:
     """Hand a stage to its host, and to the host of its duplicate if it has one."""
     stage, checker = holding.span.index, plan.checker_of(holding.span.index)
     await coordinator.assign(plan.host_of(stage), holding.span, holding.state, holding.frozen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shieldwall.core.ids import INITIATOR, Slot
+from shieldwall.core.ids import Slot
 from shieldwall.core.messages import View
 from shieldwall.core.signing import Roster, Signed
 from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal, Settlement
@@ -72,8 +72,8 @@ class Records:
         return self._complaints.get(slot, [])
 
     def is_trusted(self, stage: int) -> bool:
-        """Whether a stage is the initiator's own."""
-        return self._view.holders.get(stage) == INITIATOR
+        """Whether a stage has no checker because it is the initiator's own."""
+        return stage not in self._view.checkers
 
     def forget(self) -> None:
         """Drop everything; the step is over."""
