@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
 
 from conftest import MakeModel
+from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
 
 SETTLES: list[Literal["before_use", "before_commit"]] = ["before_use", "before_commit"]
 WAYS: dict[str, dict[str, Any]] = {

@@ -95,7 +95,7 @@ class Case:
         return torch.randint(VOCABULARY, shape, generator=generator)
 
     @property
-    def positions_BT(self) -> Tensor:
+    def positions_BT(self) -> Tensor:  # noqa: N802 (the shape is in the name)
         """(B, T), the same for every micro-batch of a packed case."""
         first = self.block_tokens // 3
         row_T = torch.cat([torch.arange(first), torch.arange(self.block_tokens - first)])

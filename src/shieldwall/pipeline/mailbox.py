@@ -58,10 +58,11 @@ class Mailbox:
         """A lane is about to be played."""
         self._playing = play
         self.void.clear()
-        if self._guard:
-            for frame in list(self._frames.values()):
-                if self._guard.is_stale(frame):
-                    del self._frames[frame.slot]
+        # What came before the order is left over from micro-batches that were left out: nobody's fault.
+        now = (play.step, play.attempt, play.view)
+        self._frames = {
+            slot: frame for slot, frame in self._frames.items() if (slot.step, slot.attempt, slot.view) >= now
+        }
 
     async def take_tensor(self, slot: Slot) -> Tensor:
         """The tensor for `slot`, waiting for it, or what the initiator has put in its place.
