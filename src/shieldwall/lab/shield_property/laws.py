@@ -124,7 +124,7 @@ def _economy(drawn: Drawn, attacked: Attacked) -> Iterator[str]:
 
 def _silence(clean: Trained) -> Iterator[str]:
     if clean.verdicts or clean.alerts or clean.refusals or clean.rerun:
-        yield f"silence: the clean twin has {len(clean.verdicts)} verdicts, {clean.alerts} alerts, {clean.rerun} re-runs"
+        yield f"silence: the clean twin has {len(clean.verdicts)} verdicts, {clean.alerts} alerts, {clean.rerun} rerun"
 
 
 def _bite(attack: AttackTable, changes: bool | None) -> Iterator[str]:
