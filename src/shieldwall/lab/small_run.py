@@ -191,17 +191,19 @@ class Trained:
         return [event for event in self.record.events if isinstance(event, Refusal)]
 
 
-def train_pipeline(case: Case, folder: Path) -> Trained:
+def train_pipeline(case: Case, folder: Path, record: MemoryRecord | None = None) -> Trained:
     """Train `case` on the model in `folder` through the pipeline.
+
+    A run that ends early leaves what was said in `record`, where one is given.
 
     Raises:
         NonFiniteError: SW-N101; honest work made a NaN or an infinity.
         RunError: SW-V201 to SW-V203; the step could not be settled.
     """
-    return asyncio.run(_train_pipeline(case, folder))
+    return asyncio.run(_train_pipeline(case, folder, record or MemoryRecord()))
 
 
-async def _train_pipeline(case: Case, folder: Path) -> Trained:
+async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Trained:
     config = case.config(folder)
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
     model = model_settings(case, config)
@@ -216,7 +218,6 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
         gradient_checkpointing=case.gradient_checkpointing,
     )
     holdings = list(stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype))
-    record = MemoryRecord()
     shield = _shield(case, settings, holdings, record) if case.when else None
     feed = CaseFeed(case)
     deployment = deploy_in_process(

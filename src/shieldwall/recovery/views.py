@@ -16,7 +16,7 @@ def with_duplicates(hosts: Sequence[Host]) -> tuple[Host, ...]:
     Stages of the initiator have no duplicate; it checks nobody against itself.
 
     Raises:
-        PlanError: SW-P126; a worker would hold a stage and its duplicate.
+        PlanError: SW-P127; a worker would hold a stage and its duplicate.
     """
     holder = {stage: host.name for host in hosts for stage in host.stages}
     duplicates: dict[str, list[int]] = {host.name: [] for host in hosts}
@@ -53,7 +53,7 @@ def without(hosts: Sequence[Host], gone: str, successor: str) -> tuple[Host, ...
 
 def _no_custody(stage: int, host: str) -> PlanError:
     return PlanError(
-        "SW-P126",
+        "SW-P127",
         f"{host} would check its own stage {stage}",
         expected="every stage and its duplicate on two different hosts",
         got=f"stages {stage} and {stage + 1} both on {host}, which would hold the duplicate of stage {stage} too",
