@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
+from harness import SETTLES, When, assert_silent
 
 from conftest import MakeModel
-from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
+from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
-SETTLES: list[Literal["before_use", "before_commit"]] = ["before_use", "before_commit"]
 WAYS: dict[str, dict[str, Any]] = {
     "full": {},
     "adapters": {"lora_rank": 4, "lora_dropout": 0.1},
     "packed": {"packed": True},
 }
-
-
-def assert_silent(trained: Trained) -> None:
-    """Nobody was accused, nothing was refused, nothing was done twice."""
-    assert trained.verdicts == []
-    assert trained.alerts == 0
-    assert trained.refusals == []
-    assert trained.rerun == 0
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))
@@ -33,7 +25,7 @@ def assert_silent(trained: Trained) -> None:
 def test_checked_training_equals_plain_training(
     family: str,
     schedule: str,
-    when: Literal["before_use", "before_commit"],
+    when: When,
     stages: int,
     way: str,
     make_model: MakeModel,
@@ -50,9 +42,7 @@ def test_checked_training_equals_plain_training(
 
 @pytest.mark.parametrize("when", SETTLES)
 @pytest.mark.parametrize("workers", [2, 3])
-def test_workers_with_several_stages_keep_the_bits(
-    workers: int, when: Literal["before_use", "before_commit"], make_model: MakeModel
-) -> None:
+def test_workers_with_several_stages_keep_the_bits(workers: int, when: When, make_model: MakeModel) -> None:
     """A host that holds stages 1 and 3 and the duplicate of stage 2 keeps them apart."""
     folder = make_model("gpt2")
     case = Case(family="gpt2", schedule="1f1b", stages=6, workers=workers, when=when, steps=2)

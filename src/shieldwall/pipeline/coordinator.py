@@ -383,7 +383,8 @@ def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:
         expected=f"every slot settled or corrected after at most {ATTEMPTS} attempts",
         got=f"{ATTEMPTS} attempts, each of which left something to run again",
         state="nothing of the step has changed a weight; the last checkpoint stands",
-        remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and resume",
+        remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and"
+        " resume",
     )
 
 
