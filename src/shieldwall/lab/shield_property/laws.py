@@ -116,8 +116,8 @@ def _economy(drawn: Drawn, attacked: Attacked) -> Iterator[str]:
     rerun, case = attacked.trained.rerun, drawn.case
     if case.when == "before_use" and rerun:
         yield f"economy: {rerun} micro-batches were run again although every slot was settled before use"
-    complaints = (*attacked.trained.verdicts, *(refusal.slot for refusal in attacked.trained.refusals))
-    steps = len({complaint.step for complaint in complaints})
+    refused = {refusal.slot.step for refusal in attacked.trained.refusals}
+    steps = len(refused | {verdict.step for verdict in attacked.trained.verdicts})
     if rerun > steps * case.micro_batches:
         yield f"economy: {rerun} micro-batches were run again in {steps} steps with anything to complain of"
 
