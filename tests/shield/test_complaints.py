@@ -1,4 +1,4 @@
-"""Complaints that are false, early or without end: nobody honest is blamed, and the weights are those of the clean run."""
+"""Complaints that are false, early or endless: nobody honest is blamed, the weights are those of the clean run."""
 
 from __future__ import annotations
 
