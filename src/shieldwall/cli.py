@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Configuration files.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+ledger_app = typer.Typer(help="What was signed in a run, and who was found out.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
 
 ConfigFile = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Configuration; the embedded default if left out.")
@@ -202,7 +204,7 @@ def report(
 
 @app.command()
 def demo(run: RunDir = None) -> None:
-    """Train the embedded default in six stages and look at the result with transformers alone."""
+    """Train the embedded default with a liar among its workers, and again without; compare, verify, evaluate."""
     from shieldwall.dashboard.progress import choose_view
     from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.demo import demo as run_demo
@@ -210,6 +212,69 @@ def demo(run: RunDir = None) -> None:
 
     keep_freed_memory()
     tell(run_demo(run, choose_view(_errors(), quiet=False)), _say)
+
+
+@app.command()
+def attacks(as_json: AsJson = False) -> None:
+    """List what bad workers can be made to do, for experiments: kinds, parameters, formulas, and what catches them.
+
+    An attack goes into a configuration as a table [[attack]] with kind, stage (a number, a worker's name, or "random"),
+    direction, rate, from_step, seed and the kind's own parameters.
+    """
+    from shieldwall.attacks import list_attacks, render_attacks
+
+    if as_json:
+        _print_json(list_attacks())
+        return
+    _say(render_attacks())
+
+
+@ledger_app.command(name="verify")
+def ledger_verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its ledger.sqlite.")],
+    run_key: Annotated[
+        str | None,
+        typer.Option("--run-key", metavar="FINGERPRINT", help="Of the run's key, as the run showed it at its start."),
+    ] = None,
+    reviewer_key: Annotated[
+        Path | None,
+        typer.Option("--reviewer-key", metavar="FILE", help="Opens the evidence and judges each case again."),
+    ] = None,
+    allow_open: Annotated[
+        bool, typer.Option("--allow-open", help="Accept a ledger that is not closed: its run goes on or was stopped.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a run's ledger offline: chain, signatures, joins, states, closing row; exit code 3 where it does not hold.
+
+    With the reviewers' key each case is judged again from its sealed evidence, in the arithmetic class that it names.
+    """
+    from shieldwall.verify.ledger import verify_ledger
+
+    found = verify_ledger(run, run_key, allow_open=allow_open)
+    judged = None
+    if reviewer_key is not None:
+        from shieldwall.run.rejudge import rejudge
+
+        judged = rejudge(run, reviewer_key)
+    if as_json:
+        _print_json({**found.to_json(), **({"judged_again": judged.to_json()} if judged else {})})
+        return
+    _say(str(found))
+    if judged:
+        _say(str(judged))
+
+
+@ledger_app.command(name="show")
+def ledger_show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its ledger.sqlite.")],
+    verdicts: Annotated[bool, typer.Option("--verdicts", help="Tell each verdict in words.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a ledger holds: a line for each step, or who was found guilty of what, when, and by which rule."""
+    from shieldwall.verify.ledger.show import show_ledger
+
+    _say(show_ledger(run, verdicts=verdicts, as_json=as_json))
 
 
 @config_app.command(name="init")

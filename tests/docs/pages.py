@@ -108,5 +108,5 @@ def _compare(command: Command, printed: str) -> None:
 
 
 def _masked(line: str) -> str:
-    without_roots = re.sub(r"\b[0-9a-f]{16,}\b", "#", line.rstrip())
+    without_roots = re.sub(r"(?<![\w.])[0-9a-f]{16,}\b", "#", line.rstrip())
     return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d", "#", without_roots))

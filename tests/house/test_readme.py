@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -20,6 +22,7 @@ def masked(text: str) -> list[str]:
     return lines
 
 
+@pytest.mark.timeout(900)  # it trains for a minute or two, longer where the machine is busy
 def test_the_first_screen_is_what_the_demo_prints(tmp_path: Path) -> None:
     shown = README.split("$ shieldwall demo\n")[1].split("```")[0]
     done = subprocess.run(

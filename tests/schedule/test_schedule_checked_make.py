@@ -77,7 +77,7 @@ def test_slots_of_a_checked_step_where_the_initiator_is_one_host(schedule: str, 
 
 @pytest.mark.parametrize("micro_batches", [1, 4, 8, 16])
 def test_forward_slots_of_before_use(micro_batches: int) -> None:
-    """Each middle host runs every micro-batch twice: 2M + K - 2 slots in place of M + K - 1, for M > 1."""
+    """Each middle host runs every micro-batch twice: 2M + K - 2 slots in place of M + K - 1."""
     hosts = chain_custody(own_hosts(6))
     plan = make_plan("gpipe", 6, micro_batches, hosts, SLOTS, training=False, when="before_use")
     assert simulate(plan, SLOTS).step_s == 2 * micro_batches + 6 - 2

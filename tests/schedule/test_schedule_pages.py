@@ -19,11 +19,14 @@ from shieldwall.schedule import (
     Host,
     Lane,
     Plan,
+    StageCosts,
     When,
+    chain_custody,
     equal_slots,
     make_plan,
     render_grid,
     render_lanes,
+    simulate,
     usual_hosts,
     validate_plan,
 )
@@ -110,3 +113,20 @@ def test_the_grids_of_the_page_are_printed_ones() -> None:
     for name in SCHEDULES:
         assert f"\n```\n{render_grid(make_plan(name, 6, 4, own_hosts(6)))}\n```\n" in page
     assert render_lanes(make_plan("gpipe", 3, 1, usual_hosts(3))) in page
+    costs = StageCosts((1.0,) * 6, (2.0,) * 6)
+    checked = make_plan("1f1b", 6, 4, chain_custody(own_hosts(6)), costs, when="before_commit")
+    assert f"\n```\n{render_grid(checked, costs)}\n```\n" in page
+
+
+def test_the_slots_of_the_page_are_simulated_ones() -> None:
+    """The table under "Checks", row by row."""
+    page = (DOCS / "schedule.md").read_text()
+    costs = StageCosts((1.0,) * 6, (2.0,) * 6)
+    places = {"six, each with one stage": own_hosts(6), "five, the initiator with stages 0 and 5": usual_hosts(6)}
+    for place, hosts in places.items():
+        for name in ("gpipe", "1f1b"):
+            bare = simulate(make_plan(name, 6, 4, hosts, costs), costs).step_s
+            times: list[When] = ["before_commit", "before_use"]
+            steps = [simulate(make_plan(name, 6, 4, chain_custody(hosts), costs, when=t), costs).step_s for t in times]
+            cells = " | ".join(f"{step:.0f} ({step / bare:.2f} times)" for step in steps)
+            assert f"| {place} | {name} | {bare:.0f} slots | {cells} |" in page

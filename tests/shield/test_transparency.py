@@ -37,7 +37,7 @@ def test_checked_training_equals_plain_training(
     assert_bit_equal(found.weights, expected.weights)
     assert found.losses == expected.losses
     assert_silent(found)
-    assert [commit["step"] for commit in found.record.commits] == [0, 1, 2]
+    assert [commit.step for commit in found.record.commits] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("when", SETTLES)

@@ -44,6 +44,7 @@ class Config(Section):
     respond: RespondSection = Field(default_factory=RespondSection)
     transport: TransportSection = Field(default_factory=TransportSection)
     checkpoint: CheckpointSection = Field(default_factory=CheckpointSection)
+    attack: list[dict[str, Any]] = Field([], description="attacks of the run's own workers, for experiments")
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -76,7 +77,10 @@ class Config(Section):
 
     def to_plain(self) -> dict[str, Any]:
         """Nested plain data without the keys that are left out."""
-        return self.model_dump(exclude_none=True)
+        plain = self.model_dump(exclude_none=True)
+        if not self.attack:
+            del plain["attack"]
+        return plain
 
     def to_toml(self) -> str:
         """The same as a TOML text that `load` reads back."""
@@ -86,6 +90,8 @@ class Config(Section):
         """`to_plain` without the keys that decide nothing."""
         return {
             section: {key: value for key, value in keys.items() if key not in _DECIDE_NOTHING.get(section, ())}
+            if isinstance(keys, dict)
+            else keys
             for section, keys in self.to_plain().items()
         }
 
@@ -98,6 +104,18 @@ class Config(Section):
         """Sequences in a micro-batch."""
         pipeline = self.pipeline
         return pipeline.batch_size // pipeline.micro_batches if pipeline.batch_size else pipeline.micro_batch_size
+
+    @property
+    def bans(self) -> bool:
+        """Whether culprits are expelled: as configured, else where attackers are named or nothing is known of any."""
+        if self.respond.ban is not None:
+            return self.respond.ban
+        return not self.attack or any(table.get("stage") != "random" for table in self.attack)
+
+    @property
+    def checks(self) -> bool:
+        """Whether middle stages have duplicates."""
+        return self.verify.policy == "duplicate" and self.pipeline.middle_stages > 0
 
     @property
     def workers(self) -> int:

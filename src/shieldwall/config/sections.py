@@ -76,6 +76,7 @@ class PipelineSection(Section):
 
     stages: int = Field(6, ge=1, le=1024, description="parts of the model; the first and the last are the initiator's")
     workers: int | None = Field(None, ge=1, description="hosts of the middle stages; left out: one for each stage")
+    spares: int = Field(0, ge=0, le=1024, description="hosts that hold nothing until one is needed")
     speeds: list[float] = Field(
         [], description="relative speed of each host for the cut, the initiator first; left empty: all the same"
     )
@@ -138,13 +139,27 @@ class EvaluationSection(Section):
 class VerifySection(Section):
     """What is checked."""
 
-    policy: Literal["none"] = Field("none", description="none: nothing is checked yet")
+    policy: Literal["duplicate", "none"] = Field(
+        "duplicate", description="duplicate: every middle stage is repeated on another host; none: nothing is checked"
+    )
+    when: Literal["auto", "before_use", "before_commit"] = Field(
+        "auto",
+        description="when checks are settled; auto: before_commit, and before_use for careful_steps after an alert",
+    )
+    careful_steps: int = Field(5, ge=1, description="auto: steps that are settled before use after one with an alert")
+    evidence: bool = Field(True, description="keep the tensors behind each verdict, sealed for reviewers")
 
 
 class RespondSection(Section):
     """What follows a verdict."""
 
-    policy: Literal["none"] = Field("none", description="none: there are no verdicts yet")
+    policy: Literal["repair", "none"] = Field(
+        "repair", description="repair: what is wrong is made right, nothing is lost; none: verdicts alone"
+    )
+    ban: bool | None = Field(
+        None,
+        description="expel a culprit after the step; left out: yes, but not where all attacks of this file are random",
+    )
 
 
 class TransportSection(Section):

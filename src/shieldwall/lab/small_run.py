@@ -19,7 +19,7 @@ from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState, View
 from shieldwall.core.signing import Signed
-from shieldwall.core.statements import Refusal
+from shieldwall.core.statements import Header, Refusal
 from shieldwall.core.verdicts import Verdict
 from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
@@ -35,10 +35,11 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.recompute import StageRecompute
-from shieldwall.run.shield import Shield
+from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
 from shieldwall.verify.court import Court
+from shieldwall.verify.court.record import StepRecord
 
 VOCABULARY = 97
 """Tokens of a case are below this; so must be its model's vocabulary."""
@@ -138,7 +139,7 @@ class MemoryRecord:
 
     def __init__(self) -> None:
         self.statements: list[Signed[Any]] = []
-        self.commits: list[dict[str, Any]] = []
+        self.commits: list[StepRecord] = []
         self.events: list[Verdict | Refusal | int] = []
         """Verdicts and refusals in the order in which they were recorded, with the number of each step as it was
         committed between them."""
@@ -155,13 +156,13 @@ class MemoryRecord:
         del tensors, about
         return ""
 
-    def commit(self, content: Mapping[str, Any]) -> str:
-        self.commits.append(dict(content))
-        self.events.append(int(content["step"]))
-        return "head"
+    def correct(self, header: Signed[Header]) -> None:
+        self.statements.append(header)
 
-    def add_receipts(self, receipts: Sequence[Signed[Any]]) -> None:
-        self.statements += receipts
+    def commit(self, step: StepRecord) -> str:
+        self.commits.append(step)
+        self.events.append(step.step)
+        return "head"
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
 
     async with deployment as coordinator:
         if shield:
-            await coordinator.announce(shield.view(0, hosts), [host.name for host in hosts])
+            await coordinator.announce(shield.view(hosts), [host.name for host in hosts])
         for holding in holdings:
             span = holding.span
             await coordinator.assign(plan.host_of(span.index), span, holding.state, holding.frozen)
@@ -271,13 +272,15 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
     frozen = {holding.span.index: holding.frozen for holding in holdings}
     recompute = StageRecompute(settings, [holding.span for holding in holdings], lambda stage: frozen[stage])
     hosts = case.hosts()
-    shield = Shield(
-        [host.name for host in hosts], arithmetic="class", recompute=recompute, record=record, bans=case.bans
+    states = {each.span.index: each.state for each in holdings if each.span.index in case.checkers}
+    return Shield(
+        Parties(host.name for host in hosts),
+        arithmetic="class",
+        recompute=recompute,
+        record=record,
+        state_roots=first_roots(recompute, states),
+        bans=case.bans,
     )
-    shield.take_first_states(
-        {holding.span.index: holding.state for holding in holdings if holding.span.index in case.checkers}
-    )
-    return shield
 
 
 def model_settings(case: Case, config: PreTrainedConfig) -> ModelSettings:

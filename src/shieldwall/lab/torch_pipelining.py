@@ -19,6 +19,8 @@ from shieldwall.lab.interleaved import TimedSteps
 from shieldwall.lab.rank_process import Rank, RankGone, end_ranks, start_rank
 from shieldwall.lab.torch_rank import RankTask
 
+_END_WITHIN = timedelta(seconds=30)
+"""For a process that has closed its output to be gone; on a busy machine that takes a while."""
 _FOLLOW_WITHIN = timedelta(seconds=3)
 """For ranks to end after one of them did, so that the message can name them too."""
 
@@ -67,6 +69,7 @@ class TorchRanks:
     async def _gone(self, what: str) -> BenchmarkError:
         """Names the ranks that ended; those that one took along come soon after it."""
         waits = [asyncio.create_task(rank.process.wait()) for rank in self.ranks]
+        await asyncio.wait(waits, timeout=_END_WITHIN.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
         _, late = await asyncio.wait(waits, timeout=_FOLLOW_WITHIN.total_seconds())
         for task in late:
             task.cancel()

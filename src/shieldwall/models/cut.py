@@ -5,7 +5,7 @@ Which layers a stage gets decides how long a step takes and nothing else: the bi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -24,7 +24,12 @@ class UnitSeconds:
     head: float
 
 
-def balance_cut(seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_host: dict[str, float]) -> list[int]:
+def balance_cut(
+    seconds: UnitSeconds,
+    host_of_stage: Sequence[str],
+    speed_of_host: dict[str, float],
+    checker_of_stage: Mapping[int, str] | None = None,
+) -> list[int]:
     """Layers of each stage such that the longest time that any host needs is least.
 
     The embeddings go with the first stage and the head with the last; a host's time is that of all its stages divided
@@ -34,6 +39,7 @@ def balance_cut(seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_hos
         seconds: measured time of each unit.
         host_of_stage: for each stage the name of its host.
         speed_of_host: relative speed of each host, above 0.
+        checker_of_stage: the host of each duplicate, by stage; checking costs it what the stage costs.
 
     Returns:
         Number of layers of each stage, at least 1 each.
@@ -45,7 +51,7 @@ def balance_cut(seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_hos
     check_cut(even_cut(layers, stages) if stages <= layers else [], layers=layers, stages=stages)
 
     def loads(cut: Sequence[int]) -> list[float]:
-        return _host_loads(cut, seconds, host_of_stage, speed_of_host)
+        return _host_loads(cut, seconds, host_of_stage, speed_of_host, checker_of_stage or {})
 
     if _number_of_cuts(layers, stages) <= _EXHAUSTIVE_CUTS:
         return min(_all_cuts(layers, stages), key=loads)
@@ -53,13 +59,20 @@ def balance_cut(seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_hos
 
 
 def _host_loads(
-    cut: Sequence[int], seconds: UnitSeconds, host_of_stage: Sequence[str], speed_of_host: dict[str, float]
+    cut: Sequence[int],
+    seconds: UnitSeconds,
+    host_of_stage: Sequence[str],
+    speed_of_host: dict[str, float],
+    checker_of_stage: Mapping[int, str],
 ) -> list[float]:
     """Time of each host, the busiest first."""
-    load = dict.fromkeys(host_of_stage, 0.0)
+    load = dict.fromkeys((*host_of_stage, *checker_of_stage.values()), 0.0)
     first = 0
-    for size, host in zip(cut, host_of_stage, strict=True):
-        load[host] += sum(seconds.layers[first : first + size])
+    for stage, (size, host) in enumerate(zip(cut, host_of_stage, strict=True)):
+        busy_s = sum(seconds.layers[first : first + size])
+        load[host] += busy_s
+        if stage in checker_of_stage:
+            load[checker_of_stage[stage]] += busy_s
         first += size
     load[host_of_stage[0]] += seconds.embeddings
     load[host_of_stage[-1]] += seconds.head

@@ -167,6 +167,10 @@ class Coordinator:
         await self._desk.send(host, Release(stage=stage, role=role))
         await self._desk.take(Released)
 
+    def forget(self, stage: int, role: Role) -> None:
+        """A stage or duplicate is held by nobody any more."""
+        self._holders.pop((role, stage), None)
+
     async def announce(self, view: View, hosts: Iterable[str]) -> None:
         """Tell `hosts` who holds what, and everybody's keys."""
         self._view = view
@@ -218,9 +222,9 @@ class Coordinator:
         for stage in sorted(stage for role, stage in self._holders if role is Role.STAGE):
             yield stage, await self.state(stage)
 
-    async def state(self, stage: int) -> StageState:
-        """The committed state of one stage, from its host, or else from that of its duplicate."""
-        for role in (Role.STAGE, Role.DUPLICATE):
+    async def state(self, stage: int, roles: Sequence[Role] = (Role.STAGE, Role.DUPLICATE)) -> StageState:
+        """The committed state of one stage, from the first of its holders who has the one that is in force."""
+        for role in roles:
             if (role, stage) not in self._holders:
                 continue
             report = await self._talk.state(self._holders[role, stage], stage, role)

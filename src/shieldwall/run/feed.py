@@ -33,6 +33,14 @@ class BlockFeed:
         taken = enumerate(self._take(step))
         return {index: batch.positions_BT for index, batch in taken if batch.positions_BT is not None}
 
+    def shapes(self, step: int, width: int) -> dict[int, tuple[int, ...]]:
+        """Shape (B, T, `width`) of what crosses the borders in each micro-batch of `step`."""
+        return {index: (*batch.tokens_BT.shape, width) for index, batch in enumerate(self._take(step))}
+
+    def evaluation_shapes(self, width: int) -> dict[int, tuple[int, ...]]:
+        """The same for evaluation."""
+        return {index: (*batch.tokens_BT.shape, width) for index, batch in enumerate(self.evaluation_batches)}
+
     def training(self, step: int, micro_batch: int) -> MicroBatch:
         """What `micro_batch` of `step` trains on; each target of the step weighs the same."""
         taken = self._take(step)

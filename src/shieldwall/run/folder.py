@@ -8,7 +8,9 @@ runs/NAME/
   run.lock        held while a process trains here     adapter/        under LoRA, as peft loads it
   inputs.json     roots of the blocks, arithmetic      trace.jsonl     when the passes of some steps ran
                   class                                board/          events for TensorBoard, if wanted
-                                                       report/         written by `shieldwall report`
+  ledger.sqlite   who signed for what, and who was     report/         written by `shieldwall report`
+                  found out; hash-chained, signed      evidence/       tensors behind verdicts, sealed
+  private/        the keys of the run and of its reviewers; for its owner alone
 """
 
 from __future__ import annotations
@@ -80,6 +82,18 @@ class RunFolder:
     @property
     def adapter(self) -> Path:
         return self.path / "adapter"
+
+    @property
+    def private(self) -> Path:
+        return self.path / "private"
+
+    @property
+    def evidence(self) -> Path:
+        return self.path / "evidence"
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.sqlite"
 
     @property
     def summary(self) -> Path:
@@ -206,9 +220,13 @@ def _holds_something_else(folder: RunFolder) -> bool:
 
 def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     rows = []
-    for section in stored:
-        for key in sorted({*stored[section], *given[section]}):
-            was, now = stored[section].get(key), given[section].get(key)
+    for section in sorted({*stored, *given}):
+        if not isinstance(stored.get(section, {}), dict) or not isinstance(given.get(section, {}), dict):
+            if stored.get(section) != given.get(section):
+                rows.append(f"{section}: the run has {stored.get(section)!r}, given was {given.get(section)!r}")
+            continue
+        for key in sorted({*stored.get(section, {}), *given.get(section, {})}):
+            was, now = stored.get(section, {}).get(key), given.get(section, {}).get(key)
             if was != now:
                 rows.append(f"{section}.{key}: the run has {was!r}, given was {now!r}")
     return rows

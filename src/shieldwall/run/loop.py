@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,15 @@ from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
 from shieldwall.run.planning import RunPlan
+from shieldwall.run.plans import Plans
+from shieldwall.run.succession import Succession
 from shieldwall.run.trace import is_traced, trace_line
-from shieldwall.schedule import Plan
+from shieldwall.run.watch import News, Watch
+from shieldwall.verify.court import Court
+from shieldwall.verify.ledger.show import sentence
+
+_TOLD = 3
+"""Verdicts of one step that get a line of their own on the screen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,11 @@ class LoopTools:
     write_assets: Callable[[Path], None]
     view: ProgressView
     stop_wanted: Callable[[], bool]
+    watch: Watch
+    court: Court | None = None
+    """Judges over the run; None where nothing is checked."""
+    succession: Succession | None = None
+    """Moves the duties of those who are expelled; None where nothing is checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +58,8 @@ class LoopResult:
     progress: Progress
     perplexity: float
     """Of the weights after the last step."""
+    news: News = field(default_factory=News)
+    """Of what came after the last step's line."""
 
 
 class TrainingLoop:
@@ -62,7 +76,8 @@ class TrainingLoop:
         self._progress = progress
         self._seconds_before = progress.seconds
         self._started = started
-        self._evaluation_plan: Plan = tools.run_plan.evaluation(len(tools.feed.evaluation_batches))
+        self._plans = Plans(tools.run_plan, tools.config.verify, len(tools.feed.evaluation_batches))
+        self._width = int(tools.run_plan.model.config.hidden_size)
         optimizer = tools.config.optimizer
         self._learning_rate = LearningRate(
             peak=optimizer.learning_rate,
@@ -92,24 +107,29 @@ class TrainingLoop:
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
         start = time.perf_counter()
+        plan = self._plans.training()
         work = StepWork(
-            plan=tools.run_plan.plan,
+            plan=plan,
             step=step,
             learning_rate=self._learning_rate.at(step),
             positions=tools.feed.positions(step),
+            shapes=tools.feed.shapes(step, self._width) if tools.court else None,
+            again=self._plans.again if tools.court else None,
         )
         result = await tools.coordinator.step(work)
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
+        expelled = await self._expel()
         try:
             perplexity = await self._evaluate_if_due()
             if perplexity is not None:
                 line["eval_perplexity"] = perplexity
         finally:
+            line |= self._news(step, len(result.rerun))
             append_line(tools.folder.metrics, line)
-        if is_traced(step):
-            append_line(tools.folder.trace, trace_line(tools.run_plan.plan, tools.run_plan.cut, result, seconds))
+        if is_traced(step) and not expelled and plan is tools.run_plan.plan and not result.rerun:
+            append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if self._save_due():
             await self._save()
@@ -123,8 +143,29 @@ class TrainingLoop:
             "gradient_norm": result.gradient_norm,
             "tokens_per_second": self._tools.feed.tokens(result.step) / seconds,
             "seconds": seconds,
-            "alerts": 0,
         }
+
+    def _news(self, step: int, rerun: int) -> dict[str, Any]:
+        news, verdicts = self._tools.watch.take(step, rerun)
+        for verdict in verdicts[:_TOLD]:
+            self._tools.view.note(sentence(verdict))
+        if len(verdicts) > _TOLD:
+            self._tools.view.note(f"and {len(verdicts) - _TOLD} more verdicts in step {step}")
+        self._plans.heed(news.alerts)
+        return news.to_line()
+
+    async def _expel(self) -> bool:
+        """Let the duties of those go over whose work was found to be wrong in this step; whether there were any."""
+        tools = self._tools
+        if tools.court is None or tools.succession is None:
+            return False
+        culprits = tools.court.take_condemned()
+        for culprit in culprits:
+            successor = await tools.succession.expel(culprit)
+            if successor:
+                tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
+                self._plans.move(tools.succession.hosts)
+        return bool(culprits)
 
     async def _evaluate_if_due(self) -> float | None:
         every = self._tools.config.evaluation.every_steps
@@ -145,7 +186,10 @@ class TrainingLoop:
 
     async def _evaluate(self) -> float:
         """Perplexity on the evaluation rows: exp of the mean loss over all their targets."""
-        losses = await self._tools.coordinator.evaluate(self._evaluation_plan, self._progress.step)
+        feed = self._tools.feed
+        losses = await self._tools.coordinator.evaluate(
+            self._plans.evaluation(), self._progress.step, feed.evaluation_shapes(self._width)
+        )
         return perplexity_of(self._tools.feed.evaluation_loss(losses), f"after step {self._progress.step}")
 
     def _out_of_patience(self) -> bool:

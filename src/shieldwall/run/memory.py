@@ -15,13 +15,18 @@ _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def stage_bytes(
-    units: list[UnitCost], in_flight: int, optimizer: OptimizerSettings, *, gradient_checkpointing: bool
+    units: list[UnitCost],
+    in_flight: int,
+    optimizer: OptimizerSettings,
+    *,
+    gradient_checkpointing: bool,
+    gradients_apart: int = 1,
 ) -> int:
     """Peak bytes that a stage needs: weights, moments, and the larger of two moments of a step.
 
     While micro-batches are in flight there are gradients and what autograd keeps of each (under gradient checkpointing
     the input of each, and all of one); in the prepare phase there are gradients and the new weights and moments beside
-    the old ones.
+    the old ones. Where work is checked, the gradients of `gradients_apart` micro-batches are held by themselves.
     """
     weights = sum(unit.trained_bytes for unit in units)
     frozen = sum(unit.frozen_bytes for unit in units)
@@ -29,7 +34,7 @@ def stage_bytes(
     entry = max(unit.entry_bytes for unit in units)
     saved = in_flight * entry + kept if gradient_checkpointing else in_flight * kept
     state = weights * (1 + optimizer.moments)
-    return frozen + state + weights + max(saved, state)
+    return frozen + state + weights * gradients_apart + max(saved, state)
 
 
 def available_bytes(device: torch.device) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,23 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.span import StageSpan, check_cut, spans_of
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.adapter_base import check_adapter
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
 from shieldwall.run.memory import refuse_too_large, stage_bytes
 from shieldwall.run.model import DTYPES, model_settings
-from shieldwall.schedule import Host, Plan, StageCosts, bubble, make_plan, peak_in_flight, simulate, waiting_share
+from shieldwall.schedule import (
+    Host,
+    Plan,
+    StageCosts,
+    When,
+    bubble,
+    make_plan,
+    peak_in_flight,
+    peak_in_flight_of_duplicates,
+    simulate,
+    waiting_share,
+)
 
 _THIS_MACHINE = "this machine"
 
@@ -51,31 +64,69 @@ class RunPlan:
         return [span.last - span.first for span in self.spans]
 
     def evaluation(self, micro_batches: int) -> Plan:
-        """The forward-only plan for that many micro-batches."""
+        """The forward-only plan for that many micro-batches; where work is checked, before it is used."""
         plan = self.plan
-        return make_plan(plan.schedule, plan.stages, micro_batches, plan.hosts, self.costs, training=False)
+        when: When | None = "before_use" if plan.when else None
+        return make_plan(plan.schedule, plan.stages, micro_batches, plan.hosts, self.costs, training=False, when=when)
 
-    def spread(self) -> Plan:
-        """The plan for the same hosts if each had a machine of its own like this one."""
+    def settled_before_use(self, micro_batches: Sequence[int] | None = None) -> Plan:
+        """The plan for a step, or for some micro-batches of it, in which nothing is used before it is settled."""
         plan = self.plan
-        hosts = tuple(Host(host.name, host.stages, host.speed) for host in plan.hosts)
+        return make_plan(
+            plan.schedule,
+            plan.stages,
+            plan.micro_batches,
+            plan.hosts,
+            self.costs,
+            when="before_use",
+            only=micro_batches,
+        )
+
+    def held_by(self, hosts: Sequence[Host]) -> RunPlan:
+        """The same run on other hosts, after one has gone."""
+        plan = self.plan
+        moved = make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs, when=plan.when)
+        return replace(self, plan=moved)
+
+    def spread(self, *, checked: bool = True) -> Plan:
+        """The plan for the same hosts if each had a machine of its own like this one, with or without checks."""
+        plan = self.plan
+        hosts = tuple(
+            Host(host.name, host.stages, host.speed, duplicates=host.duplicates if checked else ())
+            for host in plan.hosts
+        )
+        when = plan.when if checked else None
+        return make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs, when=when)
+
+    def unchecked(self) -> Plan:
+        """The plan for the same hosts without checks."""
+        plan = self.plan
+        hosts = tuple(replace(host, duplicates=()) for host in plan.hosts)
         return make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs)
 
     def to_json(self) -> dict[str, Any]:
         """Everything that `shieldwall plan --json` prints."""
         plan = self.plan
         here, spread = simulate(plan, self.costs), simulate(self.spread(), self.costs)
+        unchecked, unchecked_spread = simulate(self.unchecked(), self.costs), self.spread(checked=False)
+        spread_unchecked_s = simulate(unchecked_spread, self.costs).step_s
         return {
             "schedule": plan.schedule,
             "stages": plan.stages,
             "micro_batches": plan.micro_batches,
             "cut": self.cut,
             "hosts": {host.name: list(host.stages) for host in plan.hosts},
+            "duplicates": {host.name: list(host.duplicates) for host in plan.hosts},
+            "when": plan.when,
             "bubble": round(bubble(plan.schedule, plan.stages, plan.micro_batches), 4),
             "bubble_predicted": waiting_share(plan.hosts, here),
             "step_seconds": here.step_s,
-            "step_seconds_unchecked": here.step_s,
-            "spread": {"step_seconds": spread.step_s, "bubble_predicted": spread.idle_share},
+            "step_seconds_unchecked": unchecked.step_s,
+            "spread": {
+                "step_seconds": spread.step_s,
+                "step_seconds_unchecked": spread_unchecked_s,
+                "bubble_predicted": spread.idle_share,
+            },
             "memory_bytes": self.memory_bytes,
             "forward_seconds": list(self.costs.forward_s),
             "backward_seconds": list(self.costs.backward_s),
@@ -146,19 +197,39 @@ def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None)
     spans = spans_of(cut)
     units = [_units(costs, span) for span in spans]
     seconds = _stage_costs(units, gradient_checkpointing=config.pipeline.gradient_checkpointing)
-    plan = make_plan(config.pipeline.schedule, stages, config.pipeline.micro_batches, hosts, seconds)
-    in_flight = peak_in_flight(plan)
-    settings = optimizer_settings(config)
-    checkpointing = config.pipeline.gradient_checkpointing
-    need = [
-        stage_bytes(units[stage], in_flight[stage], settings, gradient_checkpointing=checkpointing)
-        for stage in range(stages)
-    ]
-    memory = {host.name: sum(need[stage] for stage in host.stages) for host in hosts}
+    when = _when(config)
+    plan = make_plan(config.pipeline.schedule, stages, config.pipeline.micro_batches, hosts, seconds, when=when)
+    memory = _host_bytes(config, plan, units)
+    optimizer = optimizer_settings(config).name
     arithmetic = name_arithmetic(
-        device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=settings.name
+        device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=optimizer
     )
     return RunPlan(plan, spans, seconds, memory, model, device, arithmetic)
+
+
+def _when(config: Config) -> When | None:
+    """When the plan settles checks; "auto" begins before the commit."""
+    if not config.checks:
+        return None
+    return "before_use" if config.verify.when == "before_use" else "before_commit"
+
+
+def _host_bytes(config: Config, plan: Plan, units: list[list[UnitCost]]) -> dict[str, int]:
+    """Peak need of each host, duplicates and gradients that are held apart included."""
+    settings, apart = optimizer_settings(config), plan.micro_batches if plan.when else 1
+    of_stages, of_duplicates = peak_in_flight(plan), peak_in_flight_of_duplicates(plan)
+
+    def need(stage: int, in_flight: int) -> int:
+        checkpointing = config.pipeline.gradient_checkpointing
+        return stage_bytes(
+            units[stage], in_flight, settings, gradient_checkpointing=checkpointing, gradients_apart=apart
+        )
+
+    return {
+        host.name: sum(need(stage, of_stages[stage]) for stage in host.stages)
+        + sum(need(stage, of_duplicates[stage]) for stage in host.duplicates)
+        for host in plan.hosts
+    }
 
 
 def refuse_hopeless(config: Config, source: ModelSource) -> None:
@@ -205,7 +276,13 @@ def _hosts(config: Config) -> tuple[Host, ...]:
     held += [tuple(middle[index :: config.workers]) for index in range(config.workers)]
     names = [INITIATOR, *(worker_name(index) for index in range(config.workers))]
     speeds = config.pipeline.speeds or [1.0] * len(names)
-    return tuple(Host(name, mine, speed, _THIS_MACHINE) for name, mine, speed in zip(names, held, speeds, strict=True))
+    hosts = tuple(Host(name, mine, speed, _THIS_MACHINE) for name, mine, speed in zip(names, held, speeds, strict=True))
+    return with_duplicates(hosts) if config.checks else hosts
+
+
+def spare_names(config: Config) -> list[str]:
+    """Names of the workers that hold nothing at first."""
+    return [worker_name(config.workers + index) for index in range(config.pipeline.spares)]
 
 
 def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
@@ -216,7 +293,8 @@ def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
     )
     host_of_stage = {stage: host.name for host in hosts for stage in host.stages}
     ordered = [host_of_stage[stage] for stage in range(len(host_of_stage))]
-    return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts})
+    checkers = {stage: host.name for host in hosts for stage in host.duplicates}
+    return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts}, checkers)
 
 
 def _stage_costs(units: list[list[UnitCost]], *, gradient_checkpointing: bool) -> StageCosts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,23 +12,29 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from shieldwall.config import Config
 from shieldwall.core.hooks import Hook
-from shieldwall.core.messages import StageState
+from shieldwall.core.ids import Role
+from shieldwall.core.messages import StageState, View
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
+from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
+from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop
 from shieldwall.run.materials import Materials
-from shieldwall.run.planning import RunPlan, optimizer_settings
+from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
-from shieldwall.run.states import Origin, owners, stage_states
+from shieldwall.run.states import Holding, Origin, owners, stage_states
+from shieldwall.run.succession import Succession
+from shieldwall.run.watch import Watch
+from shieldwall.schedule import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,6 @@ class TrainingSession:
         """Deploy, hand out the stages, run the loop, export the model."""
         config, run_plan, source = self.config, self.run_plan, self.materials.source
         skeleton = build_skeleton(run_plan.model)
-        stage_of = owners(skeleton, run_plan.spans)
         settings = HostSettings(
             model=run_plan.model,
             seed=config.run.seed,
@@ -60,48 +65,98 @@ class TrainingSession:
             gradient_checkpointing=config.pipeline.gradient_checkpointing,
         )
         feed = BlockFeed(self.materials.blocks, config)
+        origin = Origin(
+            base=source.folder,
+            checkpoint=self.start,
+            adapter=Path(config.model.adapter) if config.model.adapter else None,
+            seed=config.run.seed,
+        )
+        attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config))
+        defence = self._raise_shield(settings, stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype))
         deployment = deploy_in_process(
             run_plan.plan,
             settings,
             feed,
             run=config.run.name,
-            stage_of=stage_of,
+            stage_of=owners(skeleton, run_plan.spans),
             clip_norm=config.optimizer.clip_norm,
-            hooks_of=self.hooks_of,
+            hooks_of=_all_hooks(self.hooks_of, attackers),
+            shield=defence.shield if defence else None,
+            spares=spare_names(config) if defence else (),
         )
-        async with deployment as coordinator:
-            origin = Origin(
-                base=source.folder,
-                checkpoint=self.start,
-                adapter=Path(config.model.adapter) if config.model.adapter else None,
-                seed=config.run.seed,
-            )
-            for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
-                host = run_plan.plan.host_of(holding.span.index)
-                await coordinator.assign(host, holding.span, holding.state, holding.frozen)
-            tools = LoopTools(
-                config=config,
-                steps=run_steps(config, len(self.materials.blocks.train)),
-                folder=self.folder,
-                run_plan=run_plan,
-                feed=feed,
-                coordinator=coordinator,
-                checkpoints=self.checkpoints,
-                write_assets=self._write_adapter_assets if run_plan.model.adapter else self._write_model_assets,
-                view=self.view,
-                stop_wanted=self.stop_wanted,
-            )
-            progress = self.start.progress if self.start else Progress(step=0)
-            result = await TrainingLoop(tools, progress, self.started).run()
-            exporter = Exporter(
-                settings=run_plan.model,
-                skeleton=skeleton,
-                spans=run_plan.spans,
-                base=source.folder,
-                write_model_assets=self._write_model_assets,
-                write_adapter_assets=self._write_adapter_assets,
-            )
-            return await self._export(exporter, coordinator, result)
+        try:
+            async with deployment as coordinator:
+                succession = await self._begin(coordinator, defence, attackers)
+                for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
+                    await _assign(coordinator, run_plan.plan, holding)
+                tools = LoopTools(
+                    config=config,
+                    steps=run_steps(config, len(self.materials.blocks.train)),
+                    folder=self.folder,
+                    run_plan=run_plan,
+                    feed=feed,
+                    coordinator=coordinator,
+                    checkpoints=self.checkpoints,
+                    write_assets=self._write_adapter_assets if run_plan.model.adapter else self._write_model_assets,
+                    view=self.view,
+                    stop_wanted=self.stop_wanted,
+                    watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
+                    court=defence.shield.court if defence else None,
+                    succession=succession,
+                )
+                progress = self.start.progress if self.start else Progress(step=0)
+                result = await TrainingLoop(tools, progress, self.started).run()
+                exporter = Exporter(
+                    settings=run_plan.model,
+                    skeleton=skeleton,
+                    spans=run_plan.spans,
+                    base=source.folder,
+                    write_model_assets=self._write_model_assets,
+                    write_adapter_assets=self._write_adapter_assets,
+                )
+                result = await self._export(exporter, coordinator, result)
+                news, _ = tools.watch.take(result.progress.step)
+        except BaseException:
+            if defence:
+                defence.writer.release()
+            raise
+        if defence:
+            defence.writer.close()
+        return replace(result, news=news)
+
+    def _raise_shield(self, settings: HostSettings, holdings: Iterable[Holding]) -> Defence | None:
+        """The shield and its ledger, where the configuration wants work checked."""
+        config, plan = self.config, self.run_plan.plan
+        if not config.checks:
+            return None
+        return raise_shield(
+            config,
+            self.folder,
+            settings,
+            self.run_plan,
+            holdings,
+            names=[*(host.name for host in plan.hosts), *spare_names(config)],
+            step=self.start.progress.step if self.start else 0,
+        )
+
+    async def _begin(
+        self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
+    ) -> Succession | None:
+        """Announce the first view."""
+        if defence is None:
+            return None
+        succession = Succession(
+            coordinator,
+            defence.shield,
+            self.run_plan.spans,
+            defence.frozen_of,
+            self.run_plan.plan.hosts,
+            spare_names(self.config),
+            attackers.see_view if attackers else _tell_nobody,
+        )
+        await succession.begin()
+        self.view.note(f"run key {defence.fingerprint}")
+        return succession
 
     async def _export(self, exporter: Exporter, coordinator: Coordinator, result: LoopResult) -> LoopResult:
         """Write `model/`, and under LoRA `adapter/`: the last weights, or those of the best evaluation."""
@@ -132,6 +187,26 @@ class TrainingSession:
     def _write_text_assets(self, folder: Path) -> None:
         self.materials.tokenizer.save_pretrained(folder)
         write_recipe(folder, self.config.data, self.config.model)
+
+
+def _all_hooks(given: Mapping[str, Sequence[Hook]], attackers: Attackers | None) -> dict[str, Sequence[Hook]]:
+    """The given hooks, and behind them those of the run's own attackers."""
+    hooks: dict[str, Sequence[Hook]] = dict(given)
+    for name, hook in (attackers.hooks if attackers else {}).items():
+        hooks[name] = (*hooks.get(name, ()), hook)
+    return hooks
+
+
+def _tell_nobody(view: View) -> None:
+    del view
+
+
+async def _assign(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:
+    """Hand a stage to its host, and to the host of its duplicate if it has one."""
+    stage, checker = holding.span.index, plan.checker_of(holding.span.index)
+    await coordinator.assign(plan.host_of(stage), holding.span, holding.state, holding.frozen)
+    if checker is not None:
+        await coordinator.assign(checker, holding.span, holding.state, holding.frozen, Role.DUPLICATE)
 
 
 async def _without_moments(states: States) -> States:

@@ -8,67 +8,87 @@ from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import StageState, View
 from shieldwall.core.signing import Identity
-from shieldwall.run.recompute import StageRecompute
 from shieldwall.schedule import Host
 from shieldwall.verify.court import Court, DuplicateOversight
+from shieldwall.verify.court.recompute import Recompute
 from shieldwall.verify.court.record import Record
 from shieldwall.verify.duplicate import DuplicateGuard
 
 
-class Shield:
-    """Everybody's keys and guards, and the initiator's court.
+class Parties:
+    """Everybody's keys.
 
     Args:
-        hosts: names of everybody who may take part, spares included.
+        names: of everybody who may take part, spares included.
+        initiator: the initiator's key; drawn anew if not given.
+    """
+
+    def __init__(self, names: Iterable[str], initiator: Identity | None = None) -> None:
+        self._identities = {name: Identity(name) for name in names if name != INITIATOR}
+        self._identities[INITIATOR] = initiator or Identity(INITIATOR)
+
+    def __getitem__(self, name: str) -> Identity:
+        return self._identities[name]
+
+    @property
+    def keys(self) -> dict[str, bytes]:
+        """Everybody's public key, 32 bytes each."""
+        return {name: identity.public for name, identity in self._identities.items()}
+
+
+class Shield:
+    """Everybody's guards, and the initiator's court.
+
+    Args:
+        parties: everybody's keys.
         arithmetic: root of the run's arithmetic class.
         recompute: the referee's machine.
         record: remembers what was said and found.
-        identity: the initiator's key; drawn anew if not given.
+        state_roots: root of each checked stage's state at the start, computed by the initiator.
         bans: whether culprits are expelled.
+        repairs: whether what is wrong is made right.
         first_attempt: number of the first attempt at each step.
+        first_view: number of the first view.
     """
 
     def __init__(
         self,
-        hosts: Iterable[str],
+        parties: Parties,
         *,
         arithmetic: str,
-        recompute: StageRecompute,
+        recompute: Recompute,
         record: Record,
-        identity: Identity | None = None,
+        state_roots: Mapping[int, str],
         bans: bool = False,
+        repairs: bool = True,
         first_attempt: int = 0,
+        first_view: int = 0,
     ) -> None:
-        self._identities = {name: Identity(name) for name in hosts if name != INITIATOR}
-        self._identities[INITIATOR] = identity or Identity(INITIATOR)
+        self._parties = parties
         self._arithmetic = arithmetic
-        self._recompute = recompute
+        self._next_view = first_view
         self.first_attempt = first_attempt
-        self.court = Court(self._identities[INITIATOR], recompute, record, {}, bans=bans)
+        self.court = Court(parties[INITIATOR], recompute, record, state_roots, bans=bans, repairs=repairs)
         self.oversight = DuplicateOversight(self.court)
 
     def guard_of(self, host: str, hooks: Sequence[Hook] = ()) -> DuplicateGuard:
         """The guard of one host."""
-        return DuplicateGuard(self._identities[host], hooks)
+        return DuplicateGuard(self._parties[host], hooks)
 
-    @property
-    def keys(self) -> dict[str, bytes]:
-        """Everybody's public keys."""
-        return {name: identity.public for name, identity in self._identities.items()}
-
-    def view(self, number: int, hosts: Sequence[Host]) -> View:
-        """The assignment that `hosts` make, ready to be announced; the court goes by it from now on."""
+    def view(self, hosts: Sequence[Host]) -> View:
+        """The next view, in which `hosts` hold what they say; the court goes by it from now on."""
         view = View(
-            view=number,
+            view=self._next_view,
             holders={stage: host.name for host in hosts for stage in host.stages},
             checkers={stage: host.name for host in hosts for stage in host.duplicates},
-            keys=self.keys,
+            keys=self._parties.keys,
             arithmetic=self._arithmetic,
         )
+        self._next_view += 1
         self.oversight.see_view(view)
         return view
 
-    def take_first_states(self, states: Mapping[int, StageState]) -> None:
-        """Root 0 of each checked stage, computed by the initiator."""
-        roots = {stage: self._recompute.state_root(stage, state) for stage, state in states.items()}
-        self.court.state_roots.update(roots)
+
+def first_roots(recompute: Recompute, states: Mapping[int, StageState]) -> dict[int, str]:
+    """Root 0 of each checked stage."""
+    return {stage: recompute.state_root(stage, state) for stage, state in states.items()}

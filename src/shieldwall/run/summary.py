@@ -13,10 +13,7 @@ from shieldwall.core.files import write_whole
 
 
 class Summary(BaseModel):
-    """The result of a run. `attacks_fired` and `false_accusations` are None where the run's own config holds none.
-
-    Nothing is checked yet: what counts or lists faults is 0 or empty.
-    """
+    """The result of a run. `attacks_fired` and `false_accusations` are None where the run's own config holds none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -24,6 +24,7 @@ from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
+from shieldwall.run.attackers import check_attacks
 from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.folder import (
     RunFolder,
@@ -38,10 +39,11 @@ from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
-from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless
+from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless, spare_names
 from shieldwall.run.session import TrainingSession
 from shieldwall.run.signals import stop_signals
 from shieldwall.run.summary import Summary
+from shieldwall.run.watch import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def _train_locked(
         materials = gather_materials(config, folder.initial)
         blocks = materials.blocks
         run_plan = plan_run(config, materials.source, max(blocks.train.longest, blocks.eval.longest))
+        check_attacks(config, run_plan.plan.hosts, spare_names(config))
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
         steps = run_steps(config, len(materials.blocks.train))
@@ -195,6 +198,7 @@ def _announce(
 
 def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_seconds: float) -> Summary:
     lines = read_lines(folder.metrics).lines
+    news = News.total(lines, result.news, attacked=bool(config.attack))
     if not lines:
         raise RunFolderError(
             "SW-R107",
@@ -212,12 +216,12 @@ def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_secon
         tokens_per_second=sum(line["tokens_per_second"] * line["seconds"] for line in lines) / seconds,
         wall_seconds=wall_seconds,
         weights_root=weights_root(folder.model),
-        attacks_fired=None,
-        alerts=0,
-        verdicts=[],
-        false_accusations=None,
+        attacks_fired=news.attacks_fired,
+        alerts=news.alerts,
+        verdicts=news.verdicts,
+        false_accusations=news.false_accusations,
         steps_lost=0,
-        micro_batches_rerun=0,
+        micro_batches_rerun=news.rerun,
         failures=[],
         config_root=config.root(),
     )

@@ -5,8 +5,11 @@
     simulate(plan, costs).step_s                        how long will it take
     print(render_grid(plan))                            what does it look like
 
+    hosts = chain_custody(usual_hosts(6))               the same, every middle stage checked by its neighbour
+    plan = make_plan("gpipe", 6, 4, hosts, when="before_commit")
+
 `python -m shieldwall.schedule 1f1b 6 4` draws one. Read in this order: `actions`, `plan`, `policies`, `make`,
-`validate`, `simulate`.
+`arrange`, `validate`, `simulate`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from shieldwall.schedule.place import Rank, Rule
 from shieldwall.schedule.timing import Timing
 
 _PATIENCES = (0.0, 0.25, 0.75, 1.0)
-"""Found on generated pipelines: no other value made any of them faster than the best of these."""
+"""On generated pipelines twelve values in place of these four gained 0.3 % in the mean and 3 % at most."""
 
 
 def rules(*, settled: bool, training: bool) -> Iterator[Rule]:

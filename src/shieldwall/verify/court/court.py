@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.ids import INITIATOR, Direction, Slot
-from shieldwall.core.messages import Committed, Correct, NonFinite, Note, StateReport, View
+from shieldwall.core.messages import Committed, Correct, NonFinite, Note, StageState, StateReport, View
 from shieldwall.core.oversight import Assignment, Correspondence, Findings
 from shieldwall.core.roots import dtype_name
 from shieldwall.core.signing import Identity, Signed
@@ -25,8 +25,9 @@ from shieldwall.core.tensor_roots import tensor_root
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.court.evidence import Gatherer
 from shieldwall.verify.court.forced import InForce
+from shieldwall.verify.court.pieces import keep_case
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
-from shieldwall.verify.court.record import Record
+from shieldwall.verify.court.record import Record, StepRecord
 from shieldwall.verify.court.records import Records
 from shieldwall.verify.court.referee import Evidence, Finding, Judged, judge
 from shieldwall.verify.court.slots import causal_order, entry_of, used_by
@@ -44,6 +45,7 @@ class Court:
         record: remembers what was said and found.
         state_roots: root of each checked stage's state before the first step, computed by the initiator.
         bans: whether a culprit's word counts for nothing from its first verdict on; it is expelled after the step.
+        repairs: whether what is wrong is made right; where not, what was signed stands.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Court:
         state_roots: Mapping[int, str],
         *,
         bans: bool = False,
+        repairs: bool = True,
     ) -> None:
         self._identity = identity
         self._recompute = recompute
@@ -68,8 +71,10 @@ class Court:
         self._judged: dict[Slot, Judged] = {}
         self._last_attempt: dict[int, Slot] = {}
         self._bans = bans
+        self.repairs = repairs
         self.condemned: set[str] = set()
         """Culprits who are expelled once the step is committed."""
+        self._expelled: set[str] = set()
         self.verdicts: list[Verdict] = []
         self.alerts = 0
         """Statements that somebody's work is not what it should be, and joins that did not fit."""
@@ -77,8 +82,9 @@ class Court:
     # filing
 
     def see_view(self, view: View) -> None:
-        """Who holds what from now on, and everybody's keys."""
+        """Who holds what from now on, and everybody's keys; what the initiator holds itself needs no root."""
         self._records.see_view(view)
+        self.state_roots = {stage: root for stage, root in self.state_roots.items() if stage in view.checkers}
         self._record.add_view(view)
 
     def file(self, note: Note) -> None:
@@ -101,7 +107,15 @@ class Court:
             self._last_attempt[micro_batch] = self._slot(micro_batch, Direction.FORWARD, 0)
 
     def _gather_in(self, work: Assignment) -> Gatherer:
-        return Gatherer(work.view, work.stages, self._records, self._in_force, self._recompute, self.state_roots)
+        return Gatherer(
+            work.view,
+            work.stages,
+            self._records,
+            self._in_force,
+            self._recompute,
+            self.state_roots,
+            self._record,
+        )
 
     # cases of slots
 
@@ -123,7 +137,7 @@ class Court:
                 judged = await self._close(slot, talk)
                 if isinstance(judged, NonFinite):
                     return Findings(broken=judged)
-                await self._correct(slot, judged, talk)
+                await self._correct(slot, await self._as_it_stands(slot, judged, talk), talk)
         self._urgent += too_early
         return Findings(again=tuple(sorted(self._void - before)))
 
@@ -140,8 +154,8 @@ class Court:
                     return Findings(broken=judged)
                 continue
             if judged.finding.tainted:
-                again.add(slot.micro_batch)
                 wrong.add(slot.micro_batch)
+                again |= {slot.micro_batch} if self.repairs else set()
             else:
                 self._let_stand(slot, judged)
         return Findings(again=tuple(sorted(again)))
@@ -196,7 +210,7 @@ class Court:
         )
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=root, root_in=root_in)
         if finding.culprit and not self._is_known_false_accuser(finding, maker):
-            self._find(slot, finding, {"entry": work.entry_BTD, "arrived": work.arrived_BTD, "right": tensor})
+            self._find(slot, finding, work, await gatherer.state(slot.stage, talk))
         return judged
 
     async def _close_own(
@@ -231,10 +245,8 @@ class Court:
         """Whether the culprit only goes on accusing after its first verdict; its word has no weight any more."""
         return finding.culprit in self.condemned and finding.culprit != maker
 
-    def _find(self, slot: Slot, finding: Finding, tensors: Mapping[str, Tensor | None]) -> None:
-        about = {"slot": slot.to_json(), "rule": finding.rule}
-        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        evidence = self._record.keep_evidence(kept, about)
+    def _find(self, slot: Slot, finding: Finding, work: MicroBatchWork, state: StageState) -> None:
+        about = {"step": slot.step, "stage": slot.stage, "training": self._pass.training}
         self.convict(
             Verdict(
                 run=slot.run,
@@ -250,7 +262,7 @@ class Court:
                 expected=finding.expected,
                 got=finding.got,
                 reason=finding.reason,
-                evidence=(evidence,) if evidence else (),
+                evidence=keep_case(self._record, {slot.micro_batch: work}, state, about),
             )
         )
 
@@ -260,6 +272,15 @@ class Court:
         self._record.add(self._identity.sign(verdict))
         if self._bans and verdict.rule != WITHHOLDING:
             self.condemned.add(verdict.culprit)
+
+    async def _as_it_stands(self, slot: Slot, judged: Judged, talk: Correspondence) -> Judged:
+        """Where nothing is repaired: what the maker signed, if it can be used at all."""
+        if self.repairs:
+            return judged
+        shown = await talk.show(self._pass.view.holders[slot.stage], slot)
+        if shown.tensor is None or shown.header is None or shown.tensor.shape != judged.tensor.shape:
+            return judged
+        return replace(judged, tensor=shown.tensor, root=tensor_root(shown.tensor))
 
     async def _correct(self, slot: Slot, judged: Judged, talk: Correspondence) -> None:
         """Put the right tensor in the place of what came, with those who use it."""
@@ -284,7 +305,7 @@ class Court:
             )
         )
         self._in_force.correct(header, judged.tensor)
-        self._record.add(header)
+        self._record.correct(header)
         return header
 
     def _slot(self, micro_batch: int, direction: Direction, stage: int) -> Slot:
@@ -341,17 +362,36 @@ class Court:
         """Whether a statement is `host`'s own."""
         return bool(signer == host and self._records.holds(signed))
 
-    def end_step(self, content: Mapping[str, Any], state_roots: Mapping[int, str]) -> str:
+    def end_step(
+        self, state_roots: Mapping[int, str], *, clip_coefficient: float, learning_rate: float, norm: float
+    ) -> str:
         """The step is whole: make it durable, and forget it."""
-        head = self._record.commit(content)
+        head = self._record.commit(
+            StepRecord(
+                step=self._pass.step,
+                attempt=max(slot.attempt for slot in self._last_attempt.values()),
+                micro_batches=len(self._last_attempt),
+                state_roots=state_roots,
+                clip_coefficient=clip_coefficient,
+                learning_rate=learning_rate,
+                norm=norm,
+            )
+        )
         self.state_roots.update(state_roots)
         self._forget()
         return head
 
     def take_receipts(self, reports: Sequence[Committed]) -> None:
         """The step is committed everywhere; keep the countersignatures that are their signers'."""
-        receipts = [report.receipt for report in reports if report.receipt]
-        self._record.add_receipts([receipt for receipt in receipts if self._records.holds(receipt)])
+        for report in reports:
+            if report.receipt and report.host != INITIATOR and self._records.holds(report.receipt):
+                self._record.add(report.receipt)
+
+    def take_condemned(self) -> list[str]:
+        """Culprits that are to be expelled and were not taken yet."""
+        taken = sorted(self.condemned - self._expelled)
+        self._expelled.update(taken)
+        return taken
 
     def accept(self, report: StateReport) -> bool:
         """Whether a served state is the one that is in force; where it is not, that is a case."""
@@ -377,6 +417,7 @@ class Court:
                 expected=expected,
                 got=got,
                 reason=f"{report.host} served another state than the one that was co-signed",
+                evidence=keep_case(self._record, {}, report.state, {"step": self._pass.step, "stage": report.stage}),
             )
         )
         return False

@@ -22,7 +22,7 @@ class DuplicateOversight:
     def __init__(self, court: Court) -> None:
         self.court = court
         self._updates = Updates(court)
-        self._numbers: dict[str, float] = {}
+        self._clip_coefficient, self._learning_rate = 1.0, 0.0
 
     def see_view(self, view: View) -> None:
         """Who holds what from now on."""
@@ -52,26 +52,23 @@ class DuplicateOversight:
         clip_coefficient: float,
         learning_rate: float,
     ) -> None:
-        self._numbers = {"clip_coefficient": clip_coefficient, "learning_rate": learning_rate}
+        self._clip_coefficient, self._learning_rate = clip_coefficient, learning_rate
         await self._updates.join_states(
             prepared, opened, talk, clip_coefficient=clip_coefficient, learning_rate=learning_rate
         )
 
     def seal_step(self, step: int, *, norm: float) -> str:
-        assignment, roots = self.court.assignment, dict(self._updates.state_roots)
-        content = {
-            "run": assignment.run,
-            "view": assignment.view.view,
-            "attempt": assignment.attempt,
-            "step": step,
-            "state_roots": {str(stage): root for stage, root in sorted(roots.items())},
-            "norm": norm.hex(),
-            **{name: number.hex() for name, number in self._numbers.items()},
-        }
-        return self.court.end_step(content, roots)
+        del step
+        return self.court.end_step(
+            dict(self._updates.state_roots),
+            clip_coefficient=self._clip_coefficient,
+            learning_rate=self._learning_rate,
+            norm=norm,
+        )
 
     def take_receipts(self, reports: Sequence[Committed]) -> None:
         self.court.take_receipts(reports)
 
     def accept_state(self, report: StateReport) -> StageState | None:
-        return report.state if self.court.accept(report) else None
+        accepted = self.court.accept(report)
+        return report.state if accepted or not self.court.repairs else None

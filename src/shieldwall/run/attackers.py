@@ -1,0 +1,58 @@
+"""The attacks of a run's own configuration, put on its workers' hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shieldwall.attacks import AttackHook, AttackLog, place_attacks, read_attacks
+from shieldwall.attacks.aim import PlacedAttack
+from shieldwall.config import Config
+from shieldwall.core.ids import INITIATOR
+from shieldwall.core.messages import View
+from shieldwall.schedule import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Attackers:
+    """What the workers of a run do to it, and how often they did."""
+
+    log: AttackLog = field(default_factory=AttackLog)
+    hooks: dict[str, AttackHook] = field(default_factory=dict)
+    """By worker."""
+
+    def see_view(self, view: View) -> None:
+        """Who holds what from now on."""
+        for hook in self.hooks.values():
+            hook.see_view(view)
+
+
+def check_attacks(config: Config, hosts: tuple[Host, ...], spares: list[str]) -> tuple[PlacedAttack, ...]:
+    """The configured attacks with their attackers.
+
+    Raises:
+        ConfigError: SW-A101 to SW-A108; a table that cannot be used, or that attacks what is not there.
+    """
+    return place_attacks(
+        read_attacks(config.attack, "the configuration"),
+        stages=config.pipeline.stages,
+        holders={stage: host.name for host in hosts for stage in host.stages},
+        workers=[*(host.name for host in hosts if host.name != INITIATOR), *spares],
+        seed=config.run.seed,
+    )
+
+
+def hire_attackers(config: Config, hosts: tuple[Host, ...], spares: list[str]) -> Attackers | None:
+    """A hook for each worker where the configuration has attacks; None where it has none.
+
+    Raises:
+        ConfigError: as `check_attacks`.
+    """
+    if not config.attack:
+        return None
+    placed = check_attacks(config, hosts, spares)
+    holders = {stage: host.name for host in hosts for stage in host.stages}
+    checkers = {stage: host.name for host in hosts for stage in host.duplicates}
+    attackers = Attackers()
+    for name in [*(host.name for host in hosts if host.name != INITIATOR), *spares]:
+        attackers.hooks[name] = AttackHook(name, placed, log=attackers.log, holders=holders, checkers=checkers)
+    return attackers

@@ -1,0 +1,106 @@
+"""The shield of a run with its ledger: begun with the run, or gone on with when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from shieldwall.config import Config
+from shieldwall.core.messages import StageState
+from shieldwall.core.signing import fingerprint
+from shieldwall.pipeline.holdings import HostSettings
+from shieldwall.run.folder import RunFolder
+from shieldwall.run.ledger_record import LedgerRecord, RunKeys
+from shieldwall.run.planning import RunPlan
+from shieldwall.run.recompute import StageRecompute
+from shieldwall.run.shield import Parties, Shield, first_roots
+from shieldwall.run.states import Holding
+from shieldwall.verify.ledger import LedgerWriter, RunRecord, read_tail
+from shieldwall.verify.ledger.evidence import EvidenceStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defence:
+    """A raised shield."""
+
+    shield: Shield
+    writer: LedgerWriter
+    frozen_of: Callable[[int], Mapping[str, Tensor]]
+    """What training leaves alone in a stage, as the initiator has it."""
+    fingerprint: str
+    """Of the run's key; whoever verifies the ledger compares it."""
+
+
+def raise_shield(
+    config: Config,
+    folder: RunFolder,
+    settings: HostSettings,
+    run_plan: RunPlan,
+    holdings: Iterable[Holding],
+    *,
+    names: Sequence[str],
+    step: int,
+) -> Defence:
+    """Keys, ledger, court and guards for a run that begins or goes on at `step`.
+
+    Args:
+        config: of the run.
+        folder: where keys, ledger and evidence lie.
+        settings: what every host is told.
+        run_plan: who holds what.
+        holdings: what each stage starts from.
+        names: everybody who may take part.
+        step: the first step.
+
+    Raises:
+        LedgerFileError, LedgerError: SW-L...; the ledger that is there cannot be gone on with.
+        StorageError: SW-S101.
+    """
+    keys = RunKeys(folder.private)
+    parties = Parties(names, keys.identity)
+    frozen: dict[int, Mapping[str, Tensor]] = {}
+    states: dict[int, StageState] = {}
+    for holding in holdings:
+        frozen[holding.span.index] = holding.frozen
+        if run_plan.plan.checker_of(holding.span.index) is not None:
+            states[holding.span.index] = holding.state
+    recompute = StageRecompute(settings, run_plan.spans, lambda stage: frozen[stage])
+    roots = first_roots(recompute, states)
+    evidence_key = keys.evidence.public_key().public_bytes_raw() if config.verify.evidence else b""
+    attempt = view = 0
+    if folder.ledger.exists():
+        tail = read_tail(folder.path, keys.identity)
+        attempt, view = tail.attempt + 1, tail.view + 1
+        writer = LedgerWriter.reopen(folder.path, keys.identity)
+        writer.resume(step, attempt, {name: key for name, key in parties.keys.items() if name != keys.identity.name})
+    else:
+        record = RunRecord(
+            run=config.run.name,
+            config_root=config.root(),
+            run_key=keys.identity.public,
+            keys=parties.keys,
+            arithmetic=str(run_plan.arithmetic),
+            evidence_key=evidence_key,
+            state_roots=roots,
+        )
+        writer = LedgerWriter.create(folder.path, keys.identity, record)
+    store = EvidenceStore(folder.evidence, config.run.name, evidence_key) if evidence_key else None
+    shield = Shield(
+        parties,
+        arithmetic=run_plan.arithmetic.root(),
+        recompute=recompute,
+        record=LedgerRecord(writer, store, config.run.name),
+        state_roots=roots,
+        bans=config.bans,
+        repairs=config.respond.policy == "repair",
+        first_attempt=attempt,
+        first_view=view,
+    )
+    return Defence(
+        shield=shield,
+        writer=writer,
+        frozen_of=lambda stage: frozen[stage],
+        fingerprint=fingerprint(keys.identity.public),
+    )

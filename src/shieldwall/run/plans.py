@@ -1,0 +1,55 @@
+"""The plan of each step: as the dial says, and more careful for a while after an alert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shieldwall.config import VerifySection
+from shieldwall.run.planning import RunPlan
+from shieldwall.schedule import Host, Plan
+
+
+class Plans:
+    """Makes each plan once.
+
+    Args:
+        run_plan: of the run.
+        verify: the dial.
+        evaluation_micro_batches: how many micro-batches an evaluation has.
+    """
+
+    def __init__(self, run_plan: RunPlan, verify: VerifySection, evaluation_micro_batches: int) -> None:
+        self._run_plan = run_plan
+        self._verify = verify
+        self._evaluation_micro_batches = evaluation_micro_batches
+        self._made: dict[tuple[int, ...] | str, Plan] = {}
+        self._careful = 0
+
+    def training(self) -> Plan:
+        """The plan of the next step."""
+        if self._careful and self._run_plan.plan.when == "before_commit":
+            return self._keep("careful", lambda: self._run_plan.settled_before_use())
+        return self._run_plan.plan
+
+    def again(self, micro_batches: tuple[int, ...]) -> Plan:
+        """The plan for micro-batches that are run again."""
+        return self._keep(micro_batches, lambda: self._run_plan.settled_before_use(micro_batches))
+
+    def evaluation(self) -> Plan:
+        """The plan of an evaluation."""
+        return self._keep("evaluation", lambda: self._run_plan.evaluation(self._evaluation_micro_batches))
+
+    def heed(self, alerts: int) -> None:
+        """A step with so many alerts is over."""
+        if self._verify.when == "auto":
+            self._careful = self._verify.careful_steps if alerts else max(0, self._careful - 1)
+
+    def move(self, hosts: Sequence[Host]) -> None:
+        """Others hold the stages from now on."""
+        self._run_plan = self._run_plan.held_by(hosts)
+        self._made.clear()
+
+    def _keep(self, name: tuple[int, ...] | str, make: Callable[[], Plan]) -> Plan:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
