@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 
 import shieldwall.lab.plain as plain
 from conftest import MakeModel
 from layouts import LAYOUTS
+from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 from shieldwall.models.families import FAMILIES
 from shieldwall.pipeline.optimizer import OptimizerSettings
 

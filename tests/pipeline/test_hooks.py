@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from oracle import Case, assert_bit_equal, train_pipeline
 from torch import Tensor
 
 from conftest import MakeModel
+from oracle import Case, assert_bit_equal, train_pipeline
 from shieldwall.core.errors import TransportError
 from shieldwall.core.hooks import Border, Hook, Update
 from shieldwall.core.ids import Direction

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import Case, train_pipeline
 from torch import Tensor
 
 from conftest import MakeModel
+from oracle import Case, train_pipeline
 from shieldwall.core.errors import NonFiniteError, TransportError
 from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Direction, Slot

@@ -27,6 +27,7 @@ def train_plain(
     seed_of: SeedOf | None = None,
     all_forwards_first: bool = False,
     autocast: bool = False,
+    positions_BT: Tensor | None = None,
 ) -> list[float]:
     """Train in place and return each step's mean loss in nats.
 
@@ -41,13 +42,15 @@ def train_plain(
         seed_of: the published function that dropout is drawn from.
         all_forwards_first: keep all graphs of a step before the first backward pass, as a pipeline does.
         autocast: run forward under torch's autocast to bfloat16.
+        positions_BT: of every micro-batch, where rows hold several examples: 0 again at the start of each.
     """
     place = {"step": 0, "micro_batch": 0}
     handles = _reseed_units(units, seed_of, place) if seed_of else []
+    apart = {} if positions_BT is None else {"position_ids": positions_BT}
     losses = []
     for step, micro_batches in enumerate(steps):
         place["step"] = step
-        losses.append(_accumulate(model, micro_batches, place, all_forwards_first, autocast))
+        losses.append(_accumulate(model, micro_batches, place, all_forwards_first, autocast, apart))
         if clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm, foreach=False)
         for group in optimizer.param_groups:
@@ -65,13 +68,14 @@ def _accumulate(
     place: dict[str, int],
     all_forwards_first: bool,
     autocast: bool,
+    apart: Mapping[str, Tensor],
 ) -> float:
     total = 0.0
     waiting = []
     for index, tokens_BT in enumerate(micro_batches):
         place["micro_batch"] = index
         with torch.autocast(tokens_BT.device.type, torch.bfloat16, enabled=autocast):
-            loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False).loss
+            loss = model(input_ids=tokens_BT, labels=tokens_BT, use_cache=False, **apart).loss
         total += float(loss.detach())
         waiting.append(loss / len(micro_batches))
         if not all_forwards_first:

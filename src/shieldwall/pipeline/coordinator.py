@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from shieldwall.core.errors import NonFiniteError
+from shieldwall.core.errors import NonFiniteError, RunError
 from shieldwall.core.ids import Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
@@ -56,6 +56,10 @@ from shieldwall.transport import Endpoint
 
 PlanAgain = Callable[[tuple[int, ...]], Plan]
 """The plan that runs some micro-batches of a step again, each slot settled before it is used."""
+
+ATTEMPTS = 8
+"""How often a step is tried. What is run again is corrected in place, so two attempts are the rule; an opponent that
+finds a way around that shall not hold the run for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +249,9 @@ class Coordinator:
         again = rerun
         while again and work.again:
             attempt += 1
+            if attempt - self._first_attempt >= ATTEMPTS:
+                await self._discard(work.step)
+                raise _never_settles(work.step, again)
             plan = work.again(again)
             more, again = await self._play(work, plan, attempt)
             played += more
@@ -322,9 +329,7 @@ class Coordinator:
 
     async def _give_up(self, step: int, cause: NonFinite) -> None:
         """Take everyone back to the last commit, then raise."""
-        await self._desk.send_all(self.hosts, Discard(step=step))
-        await self._desk.gather(Discarded, len(self.hosts))
-        self._desk.forget()
+        await self._discard(step)
         raise NonFiniteError(
             "SW-N101",
             f"stage {cause.slot.stage} made {cause.what} that is not finite",
@@ -335,6 +340,11 @@ class Coordinator:
             remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
             " checkpoint: --set model.name=runs/NAME/checkpoints/step-N, or model.adapter= under LoRA",
         )
+
+    async def _discard(self, step: int) -> None:
+        await self._desk.send_all(self.hosts, Discard(step=step))
+        await self._desk.gather(Discarded, len(self.hosts))
+        self._desk.forget()
 
     def _explain_norm(self, work: StepWork, norms: Mapping[str, Tensor]) -> NonFinite:
         """The stage nearest to the loss whose gradients are not finite; failing that, the one with the largest."""
@@ -367,6 +377,19 @@ def _losses(played: Sequence[Played]) -> dict[int, float]:
     """Each micro-batch's mean loss, in order; of what was run again the last."""
     losses = _merge(report.losses for report in played)
     return {micro_batch: float(losses[micro_batch]) for micro_batch in sorted(losses)}
+
+
+def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:
+    return RunError(
+        "SW-V203",
+        f"step {step} does not settle",
+        where=f"step {step}, micro-batches {', '.join(map(str, micro_batches))}",
+        expected=f"every slot settled or corrected after at most {ATTEMPTS} attempts",
+        got=f"{ATTEMPTS} attempts, each of which left something to run again",
+        state="nothing of the step has changed a weight; the last checkpoint stands",
+        remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and"
+        " resume",
+    )
 
 
 K = TypeVar("K")

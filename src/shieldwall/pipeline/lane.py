@@ -75,6 +75,8 @@ class LanePlayer:
         self._uses = self._lane.uses.copy()
         self._tensors: dict[Key, Tensor] = {}
         self._headers: dict[Key, Signed[Header]] = {}
+        self._halted: set[Key] = set()
+        self._unchecked: set[tuple[int, int]] = set()
         self.losses: dict[int, Tensor] = {}
         self.work: list[PassTime] = []
         """When each pass ran, as far as the lane is played."""
@@ -96,10 +98,19 @@ class LanePlayer:
             except NonFiniteFound as found:
                 if self._guard is None:
                     raise
-                self._guard.halt(found.slot, self._made_from(action), found.what)
-                self._mailbox.void.add(action.micro_batch)
+                self._halt(action, found)
             if self._guard:
                 await self._door.send_notes()
+
+    def _halt(self, action: Action, found: NonFiniteFound) -> None:
+        """Say so. A stage that is checked plays on: what needs its tensor waits for the initiator's, or is left out."""
+        if self._guard is None:
+            return
+        self._guard.halt(found.slot, self._made_from(action), found.what)
+        if self._guard.answers_for(Role.STAGE, action.stage):
+            self._halted.add(Key(action.kind.direction is Direction.BACKWARD, action.stage, action.micro_batch))
+        else:
+            self._mailbox.void.add(action.micro_batch)
 
     async def _one(self, action: Action, text: str) -> None:
         if action.kind.is_compute:
@@ -190,7 +201,10 @@ class LanePlayer:
         given = self._use(Key(backward, action.stage + 1 if backward else action.stage - 1, micro_batch))
         border = self._border(key)
         made: Tensor | None = None
-        if all([await hook.before_check(border) for hook in self._hooks]):
+        forward_left_out = (action.stage, action.micro_batch) in self._unchecked
+        if not all([await hook.before_check(border) for hook in self._hooks]):
+            self._unchecked.add((action.stage, action.micro_batch))
+        elif not (backward and forward_left_out):  # without a forward pass there is nothing to go back over
             if backward:
                 made = await self._compute.run(action, lambda: stage.backward(micro_batch, given))
             else:
@@ -214,7 +228,13 @@ class LanePlayer:
         return self._slot(Key(backward, source, action.micro_batch)) if 0 <= source < ends else None
 
     def _use(self, key: Key) -> Tensor:
-        """The tensor behind `key`, let go of at its last use."""
+        """The tensor behind `key`, let go of at its last use.
+
+        Raises:
+            MicroBatchVoid: this host has not made it, because it was not finite.
+        """
+        if key in self._halted and key not in self._tensors:
+            raise MicroBatchVoid
         self._uses[key] -= 1
         return self._tensors[key] if self._uses[key] else self._tensors.pop(key)
 

@@ -19,7 +19,7 @@ from shieldwall.core.ids import INITIATOR, Direction, Slot
 from shieldwall.core.messages import Committed, Correct, NonFinite, Note, StageState, StateReport, View
 from shieldwall.core.oversight import Assignment, Correspondence, Findings
 from shieldwall.core.roots import dtype_name
-from shieldwall.core.signing import Identity
+from shieldwall.core.signing import Identity, Signed
 from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal
 from shieldwall.core.tensor_roots import tensor_root
 from shieldwall.core.verdicts import CaseDirection, Verdict
@@ -121,24 +121,24 @@ class Court:
 
     async def attend(self, talk: Correspondence) -> Findings:
         """Close what a lane waits for; a micro-batch that somebody cannot go on with is left out."""
-        before = set(self._void)
+        before, too_early = set(self._void), list[Slot]()
         while self._urgent:
             slot = self._urgent.pop(0)
-            if (slot.step, slot.attempt) != (self._pass.step, self._pass.attempt):
+            if not self._is_in_work(slot):
                 continue
             said = [each.statement for each in self._records.complaints(slot)]
             halted = any(isinstance(each, Halt) for each in said)
             refused = any(isinstance(each, Refusal) for each in said)
             if (halted or refused) and not self._pass.settles_before_use:
                 self._void.add(slot.micro_batch)
+            elif not halted and not await self._gatherer.is_made(slot, talk):
+                too_early.append(slot)
             elif self._pass.settles_before_use:
                 judged = await self._close(slot, talk)
                 if isinstance(judged, NonFinite):
                     return Findings(broken=judged)
-                if halted:
-                    self._void.add(slot.micro_batch)
-                else:
-                    await self._correct(slot, await self._as_it_stands(slot, judged, talk), talk)
+                await self._correct(slot, await self._as_it_stands(slot, judged, talk), talk)
+        self._urgent += too_early
         return Findings(again=tuple(sorted(self._void - before)))
 
     async def conclude(self, talk: Correspondence) -> Findings:
@@ -160,9 +160,18 @@ class Court:
                 self._let_stand(slot, judged)
         return Findings(again=tuple(sorted(again)))
 
+    def _is_in_work(self, slot: Slot) -> bool:
+        """Whether the pass in work has such a slot; a complaint can name any."""
+        work = self._pass
+        here = self._slot(slot.micro_batch, slot.direction, slot.stage)
+        runs_back = slot.direction is Direction.BACKWARD
+        fits = (slot.direction is not Direction.EVALUATION) if work.training else not runs_back
+        return slot == here and fits and slot.micro_batch in work.micro_batches and 0 <= slot.stage < work.stages
+
     def _follows(self, slot: Slot, again: set[int]) -> bool:
         """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""
-        silent = not self._records.headers(slot) and not self._records.complaints(slot)
+        halted = any(isinstance(each.statement, Halt) for each in self._records.complaints(slot))
+        silent = not self._records.headers(slot) and not halted
         makes_loss = slot.stage == self._pass.stages - 1 and slot.direction is not Direction.BACKWARD
         return silent and (makes_loss or slot.micro_batch in again)
 
@@ -174,7 +183,7 @@ class Court:
         maker, checker = view.holders[slot.stage], view.checkers.get(slot.stage, "")
         halts = [each for each in self._records.complaints(slot) if isinstance(each.statement, Halt)]
         if not checker:
-            return NonFinite(host=maker, slot=slot, what=halts[0].statement.what if halts else "a tensor")
+            return await self._close_own(slot, maker, halts, talk)
         work = await gatherer.work(slot, talk, self._pass.positions)
         tensor = await self._repeat(slot, work, talk)
         if halts and not bool(torch.isfinite(tensor).all()):
@@ -202,6 +211,19 @@ class Court:
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=root, root_in=root_in)
         if finding.culprit and not self._is_known_false_accuser(finding, maker):
             self._find(slot, finding, work, await gatherer.state(slot.stage, talk))
+        return judged
+
+    async def _close_own(
+        self, slot: Slot, maker: str, halts: Sequence[Signed[Any]], talk: Correspondence
+    ) -> Judged | NonFinite:
+        """A slot of the initiator's own stages: what it made is right, and on its way something may have been lost."""
+        if halts:
+            return NonFinite(host=maker, slot=slot, what=halts[0].statement.what)
+        tensor = await self._gatherer.tensor(slot, talk)
+        refused = any(isinstance(each.statement, Refusal) for each in self._records.complaints(slot))
+        finding = Finding(expected=tensor_root(tensor), reason="a message was lost or late", tainted=refused)
+        root_in = self._in_force.root(self._gatherer.source(slot))
+        judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=finding.expected, root_in=root_in)
         return judged
 
     def _named_entry(self, slot: Slot) -> str:
@@ -279,7 +301,7 @@ class Court:
                 arithmetic=self._pass.view.arithmetic,
                 root_in=judged.root_in,
                 root_out=judged.root,
-                state_root=self.state_roots[slot.stage],
+                state_root=self.state_roots.get(slot.stage, ""),
             )
         )
         self._in_force.correct(header, judged.tensor)

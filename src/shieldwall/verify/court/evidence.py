@@ -71,6 +71,13 @@ class Gatherer:
                 self._record.add(shown)
         return list(found.values())
 
+    async def is_made(self, slot: Slot, talk: Correspondence) -> bool:
+        """Whether the maker has signed for `slot`; a header that it kept from the initiator is asked of its users."""
+        if not self._records.headers(slot):
+            for signed in await self.headers(slot, talk, self._who_may_have(slot)):
+                self._records.file(signed)
+        return bool(self._records.headers(slot))
+
     async def tensor(self, slot: Slot, talk: Correspondence) -> Tensor:
         """The tensor that is in force for `slot`, from whoever has it bit for bit.
 
@@ -80,6 +87,7 @@ class Gatherer:
         corrected = self._in_force.correction(slot)
         if corrected is not None:
             return corrected
+        await self.is_made(slot, talk)
         root = self._in_force.root(slot)
         for host in self._who_may_have(slot):
             shown = (await talk.show(host, slot)).tensor

@@ -8,6 +8,7 @@ from shieldwall.core.ids import Slot
 from shieldwall.core.messages import View
 from shieldwall.core.signing import Roster, Signed
 from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal, Settlement
+from shieldwall.verify.court.slots import used_by
 
 Accusation = Alert | Inquiry
 Complaint = Alert | Inquiry | Refusal | Halt
@@ -46,7 +47,7 @@ class Records:
             Settlement: (checker,),
             Alert: (checker,),
             Inquiry: (checker,),
-            Refusal: tuple(view.keys),
+            Refusal: self._users(slot),
         }[type(statement)]
         if signed.signer not in may or not self._roster.holds(signed):
             return False
@@ -57,6 +58,11 @@ class Records:
         else:
             self._complaints.setdefault(slot, []).append(signed)
         return True
+
+    def _users(self, slot: Slot) -> tuple[str | None, ...]:
+        """To whom the slot's tensor goes: only they can have been sent something else."""
+        user = used_by(slot)
+        return self._view.holders.get(user), self._view.checkers.get(user)
 
     def headers(self, slot: Slot) -> list[Signed[Header]]:
         """The maker's headers for a slot, one for each root that it signed."""

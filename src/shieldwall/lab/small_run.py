@@ -1,25 +1,26 @@
-"""The pipeline and the plain loop side by side, on the same tokens in the same arithmetic class."""
+"""One small training in this process, checked or not, attacked or not: what experiments and tests repeat many times.
+
+A `Case` says everything about it, tokens included, so that the same case can be run in several ways and compared.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig
 
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState, View
 from shieldwall.core.signing import Signed
-from shieldwall.core.statements import Header
-from shieldwall.lab.plain import train_plain
+from shieldwall.core.statements import Header, Refusal
+from shieldwall.core.verdicts import Verdict
 from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
@@ -40,10 +41,13 @@ from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
 from shieldwall.verify.court import Court
 from shieldwall.verify.court.record import StepRecord
 
+VOCABULARY = 97
+"""Tokens of a case are below this; so must be its model's vocabulary."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One training to run both ways."""
+    """One training, to be run in whatever way."""
 
     family: str
     stages: int
@@ -54,11 +58,14 @@ class Case:
     steps: int = 5
     dropout: float = 0.1
     clip_norm: float = 0.5
+    peak_learning_rate: float = 3e-3
     attention: str = ""
     """Implementation by transformers' name; empty for the first that the family has."""
     seed: int = 7
     batch: int = 2
     block_tokens: int = 16
+    packed: bool = False
+    """Whether each row holds two examples, the second counting its positions from 0 again."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     workers: int | None = None
     dtype: torch.dtype = torch.float32
@@ -75,7 +82,7 @@ class Case:
 
     @property
     def learning_rate(self) -> LearningRate:
-        return LearningRate(peak=3e-3, warmup_steps=2, steps=self.steps, shape="cosine")
+        return LearningRate(peak=self.peak_learning_rate, warmup_steps=2, steps=self.steps, shape="cosine")
 
     @property
     def attention_name(self) -> str:
@@ -86,15 +93,24 @@ class Case:
         """(steps, M, B, T)."""
         generator = torch.Generator().manual_seed(self.seed)
         shape = (self.steps, self.micro_batches, self.batch, self.block_tokens)
-        return torch.randint(97, shape, generator=generator)
+        return torch.randint(VOCABULARY, shape, generator=generator)
+
+    @property
+    def positions_BT(self) -> Tensor:  # noqa: N802 (the shape is in the name)
+        """(B, T), the same for every micro-batch of a packed case."""
+        first = self.block_tokens // 3
+        row_T = torch.cat([torch.arange(first), torch.arange(self.block_tokens - first)])
+        return row_T.repeat(self.batch, 1)
 
     def config(self, folder: Path) -> PreTrainedConfig:
+        """The configuration of the model in `folder`, with this case's dropout."""
         config = AutoConfig.from_pretrained(folder)
         for name in find_family(self.family, "test").dropout_fields:
             setattr(config, name, self.dropout)
         return config
 
     def hosts(self) -> tuple[Host, ...]:
+        """The usual hosts, or `workers` of them who share the middle stages in turns."""
         hosts = usual_hosts(self.stages)
         if self.workers is not None:
             middle = range(1, self.stages - 1)
@@ -102,17 +118,20 @@ class Case:
             hosts = (Host("initiator", tuple(dict.fromkeys((0, self.stages - 1)))), *shared)
         return with_duplicates(hosts) if self.when else hosts
 
+    @property
+    def holders(self) -> dict[int, str]:
+        """Stage to its host."""
+        return {stage: host.name for host in self.hosts() for stage in host.stages}
 
-@dataclass(frozen=True)
-class Trained:
-    """Weights by name, mean loss and gradient norm of each step."""
+    @property
+    def checkers(self) -> dict[int, str]:
+        """Stage to the host of its duplicate; empty where nothing is checked."""
+        return {stage: host.name for host in self.hosts() for stage in host.duplicates}
 
-    weights: dict[str, Tensor]
-    losses: list[float]
-    court: Court | None = None
-    rerun: int = 0
-    """Micro-batches that were run again."""
-    record: MemoryRecord | None = None
+    @property
+    def worker_names(self) -> list[str]:
+        """Everybody but the initiator."""
+        return [host.name for host in self.hosts() if host.name != "initiator"]
 
 
 class MemoryRecord:
@@ -121,9 +140,14 @@ class MemoryRecord:
     def __init__(self) -> None:
         self.statements: list[Signed[Any]] = []
         self.commits: list[StepRecord] = []
+        self.events: list[Verdict | Refusal | int] = []
+        """Verdicts and refusals in the order in which they were recorded, with the number of each step as it was
+        committed between them."""
 
     def add(self, signed: Signed[Any]) -> None:
         self.statements.append(signed)
+        if isinstance(signed.statement, (Verdict, Refusal)):
+            self.events.append(signed.statement)
 
     def add_view(self, view: View) -> None:
         del view
@@ -137,14 +161,50 @@ class MemoryRecord:
 
     def commit(self, step: StepRecord) -> str:
         self.commits.append(step)
+        self.events.append(step.step)
         return "head"
 
 
-def train_pipeline(case: Case, folder: Path) -> Trained:
-    return asyncio.run(_train_pipeline(case, folder))
+@dataclass(frozen=True)
+class Trained:
+    """Weights by name and mean loss of each step."""
+
+    weights: dict[str, Tensor]
+    losses: list[float]
+    court: Court | None = None
+    rerun: int = 0
+    """Micro-batches that were run again."""
+    record: MemoryRecord = field(default_factory=MemoryRecord)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of a run that was checked; empty for one that was not."""
+        return self.court.verdicts if self.court else []
+
+    @property
+    def alerts(self) -> int:
+        """Of a run that was checked; 0 for one that was not."""
+        return self.court.alerts if self.court else 0
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """What was refused before use."""
+        return [event for event in self.record.events if isinstance(event, Refusal)]
 
 
-async def _train_pipeline(case: Case, folder: Path) -> Trained:
+def train_pipeline(case: Case, folder: Path, record: MemoryRecord | None = None) -> Trained:
+    """Train `case` on the model in `folder` through the pipeline.
+
+    A run that ends early leaves what was said in `record`, where one is given.
+
+    Raises:
+        NonFiniteError: SW-N101; honest work made a NaN or an infinity.
+        RunError: SW-V201 to SW-V203; the step could not be settled.
+    """
+    return asyncio.run(_train_pipeline(case, folder, record or MemoryRecord()))
+
+
+async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Trained:
     config = case.config(folder)
     spans = spans_of(case.cut or even_cut(case.layers, case.stages))
     model = model_settings(case, config)
@@ -159,12 +219,12 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
         gradient_checkpointing=case.gradient_checkpointing,
     )
     holdings = list(stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype))
-    record = MemoryRecord()
     shield = _shield(case, settings, holdings, record) if case.when else None
+    feed = CaseFeed(case)
     deployment = deploy_in_process(
         plan,
         settings,
-        TensorFeed(case),
+        feed,
         run="test",
         stage_of=owners(skeleton, spans),
         clip_norm=case.clip_norm,
@@ -191,8 +251,16 @@ async def _train_pipeline(case: Case, folder: Path) -> Trained:
             if checker:
                 await coordinator.assign(checker, span, holding.state, holding.frozen, Role.DUPLICATE)
         for step in range(case.steps):
-            work = StepWork(plan=plan, step=step, learning_rate=case.learning_rate.at(step), shapes=shapes, again=again)
-            result = await coordinator.step(work)
+            result = await coordinator.step(
+                StepWork(
+                    plan=plan,
+                    step=step,
+                    learning_rate=case.learning_rate.at(step),
+                    positions=feed.positions(step),
+                    shapes=shapes,
+                    again=again,
+                )
+            )
             losses.append(sum(result.losses.values()) / len(result.losses))
             rerun += len(result.rerun)
         async for _, state in coordinator.states():
@@ -204,8 +272,7 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
     frozen = {holding.span.index: holding.frozen for holding in holdings}
     recompute = StageRecompute(settings, [holding.span for holding in holdings], lambda stage: frozen[stage])
     hosts = case.hosts()
-    checked = {stage for host in hosts for stage in host.duplicates}
-    states = {each.span.index: each.state for each in holdings if each.span.index in checked}
+    states = {each.span.index: each.state for each in holdings if each.span.index in case.checkers}
     return Shield(
         Parties(host.name for host in hosts),
         arithmetic="class",
@@ -214,31 +281,6 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
         state_roots=first_roots(recompute, states),
         bans=case.bans,
     )
-
-
-def train_reference(case: Case, folder: Path) -> Trained:
-    """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, config=case.config(folder), attn_implementation=case.attention_name, dtype=case.dtype
-    )
-    whole = add_adapters(model, case) if case.lora_rank else model
-    whole.train()
-    family = find_family(case.family, "test")
-    units = [model.get_input_embeddings(), *model.get_submodule(family.layers)]
-    rates = [case.learning_rate.at(step) for step in range(case.steps)]
-    trained = {name: parameter for name, parameter in whole.named_parameters() if parameter.requires_grad}
-    losses = train_plain(
-        whole,
-        list(case.tokens),
-        optimizer=case.optimizer.build(list(trained.values()), rates[0]),
-        learning_rates=rates,
-        clip_norm=case.clip_norm,
-        units=units,
-        seed_of=lambda step, micro_batch, unit: published_seed("dropout", case.seed, step, micro_batch, unit),
-        autocast=case.autocast,
-    )
-    weights = {name.removeprefix("base_model.model.").replace(".default", ""): trained[name] for name in trained}
-    return Trained({name: parameter.detach() for name, parameter in weights.items()}, losses)
 
 
 def model_settings(case: Case, config: PreTrainedConfig) -> ModelSettings:
@@ -257,55 +299,27 @@ def model_settings(case: Case, config: PreTrainedConfig) -> ModelSettings:
     return replace(plain, adapter=lora)
 
 
-def add_adapters(model: PreTrainedModel, case: Case) -> PeftModel:
-    """Adapters as anybody would add them with peft, their first weights drawn by the published function."""
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=case.lora_rank,
-        lora_alpha=16,
-        lora_dropout=case.lora_dropout,
-        target_modules=list(case.lora_targets) or None,
-        fan_in_fan_out=case.family == "gpt2",
-    )
-    whole = get_peft_model(model, lora)
-    adapters = [(name, weight) for name, weight in whole.named_parameters() if ".lora_" in name]
-    for place, (name, weight) in enumerate(adapters):
-        if ".lora_A." in name:
-            drawn = torch.Generator().manual_seed(published_seed("adapter", case.seed, place))
-            torch.nn.init.kaiming_uniform_(weight.data, a=5**0.5, generator=drawn)
-    return whole
-
-
-def published_seed(purpose: str, *parts: int) -> int:
-    text = "|".join(["shieldwall/1", purpose, *(str(part) for part in parts)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def assert_bit_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Per parameter: the same names, and the same bits under each."""
-    assert found.keys() == expected.keys()
-    different = [name for name in expected if not torch.equal(found[name], expected[name])]
-    assert different == []
-
-
-class TensorFeed:
+class CaseFeed:
     """Tokens of a case for the initiator's host."""
 
     def __init__(self, case: Case) -> None:
+        self._case = case
         self._tokens = case.tokens
-        self._micro_batches = case.micro_batches
 
     def training(self, step: int, micro_batch: int) -> MicroBatch:
+        """What `micro_batch` of `step` trains on."""
         tokens_BT = self._tokens[step, micro_batch]
-        return MicroBatch(tokens_BT, tokens_BT, self._micro_batches)
+        return MicroBatch(tokens_BT, tokens_BT, self._case.micro_batches)
 
     def evaluation(self, micro_batch: int) -> MicroBatch:
+        """Tokens of the first step."""
         tokens_BT = self._tokens[0, micro_batch]
         return MicroBatch(tokens_BT, tokens_BT, 1.0)
 
     def positions(self, step: int) -> Mapping[int, Tensor]:
+        """Of a packed case for every micro-batch; of another one none."""
         del step
-        return {}
+        return dict.fromkeys(range(self._case.micro_batches), self._case.positions_BT) if self._case.packed else {}
 
 
 def _copied(state: StageState) -> dict[str, Tensor]:

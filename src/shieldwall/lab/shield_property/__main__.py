@@ -1,0 +1,92 @@
+"""`python -m shieldwall.lab.shield_property --runs 2000 --out docs/results`: does the shield keep its promise?
+
+Writes shield.json and shield.md under `--out`. What was run is kept beside them in a journal of the seed's own, so that
+the same command goes on where it was stopped; more `--runs` add to those that are there. A law that does not hold ends
+with code 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import transformers
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from shieldwall.attacks import ATTACKS
+from shieldwall.core.arithmetic import pinned_arithmetic
+from shieldwall.core.errors import ShieldwallError
+from shieldwall.lab.record import Origin
+from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
+from shieldwall.lab.shield_property.journal import Journal, Row
+from shieldwall.lab.shield_property.laws import examine
+from shieldwall.lab.shield_property.report import write_report
+
+
+def run_missing(journal: Journal, seed: int, runs: int) -> Iterator[Row]:
+    """Examine what is not in the journal yet; each row is in it before it is handed over.
+
+    Args:
+        journal: of this seed.
+        seed: of all draws.
+        runs: how many there are to be in the end.
+    """
+    journal.mend()
+    kinds, done = sorted(ATTACKS), journal.rows()
+    with tempfile.TemporaryDirectory() as models:
+        for number in range(runs):
+            if number in done:
+                continue
+            drawn = draw_numbered(seed, number, kinds)
+            examined = examine(drawn, model_folder(drawn.case, Path(models)))
+            row = {"number": number, "attack": dict(drawn.attack), "drawn": str(drawn), **asdict(examined)}
+            journal.add(row)
+            yield row
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; made if it is not there.")],
+    runs: Annotated[int, typer.Option(min=1, help="Drawn pipelines, those in the journal included.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+) -> None:
+    """Hold drawn pipelines with drawn attackers against the shield's laws; about a second and a half for each."""
+    origin = Origin(command=" ".join(["python -m shieldwall.lab.shield_property", *sys.argv[1:]]), seed=seed, threads=1)
+    journal = Journal(out / f"shield-{seed}.jsonl")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with (
+            pinned_arithmetic(torch.device("cpu"), 1),
+            Progress(*columns, console=Console(stderr=True)) as progress,
+        ):
+            there = sum(number < runs for number in journal.rows())
+            task = progress.add_task("runs", total=runs, completed=there)
+            for _ in run_missing(journal, seed, runs):
+                progress.advance(task)
+        rows = [row for number, row in sorted(journal.rows().items()) if number < runs]
+        for path in write_report(out, rows, origin):
+            print(path)
+    except ShieldwallError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    broken = [row for row in rows if row["broken"]]
+    for row in broken:
+        print(f"run {row['number']}: {'; '.join(row['broken'])}", file=sys.stderr)
+    if broken:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

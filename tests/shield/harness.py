@@ -1,0 +1,60 @@
+"""Small attacked trainings, and what every test of the shield asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from conftest import MakeModel
+from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
+from shieldwall.core.verdicts import CaseDirection, Verdict
+from shieldwall.lab.attacked_run import Attacked, train_attacked
+from shieldwall.lab.shield_property.laws import named_before_commit
+
+When = Literal["before_use", "before_commit"]
+SETTLES: tuple[When, ...] = ("before_use", "before_commit")
+
+SMALL = Case(family="gpt2", stages=5, layers=5, micro_batches=3, steps=3, batch=1, block_tokens=8, when="before_commit")
+"""worker-1 to worker-3 hold stages 1 to 3; worker-2 checks 1, worker-3 checks 2, the initiator checks 3."""
+
+
+def small_folder(make_model: MakeModel, family: str = "gpt2") -> Path:
+    return make_model(family, SMALL.layers, 16)
+
+
+def attack(case: Case, make_model: MakeModel, *tables: Mapping[str, Any]) -> Attacked:
+    """Run the attacks; they really happened."""
+    attacked = train_attacked(case, tables, small_folder(make_model, case.family))
+    assert attacked.log.fired > 0
+    return attacked
+
+
+def assert_repaired(trained: Trained, case: Case, make_model: MakeModel) -> None:
+    """The weights are the plain loop's, bit for bit, and the clean twin has nothing to say."""
+    folder = small_folder(make_model, case.family)
+    clean = train_pipeline(replace(case, hooks_of={}), folder)
+    assert_silent(clean)
+    assert_bit_equal(clean.weights, train_reference(case, folder).weights)
+    assert_bit_equal(trained.weights, clean.weights)
+    assert trained.losses == clean.losses
+
+
+def assert_silent(trained: Trained) -> None:
+    """Nobody was accused, nothing was refused, nothing was done twice."""
+    assert trained.verdicts == []
+    assert trained.alerts == 0
+    assert trained.refusals == []
+    assert trained.rerun == 0
+
+
+def culprits(trained: Trained) -> set[str]:
+    return {verdict.culprit for verdict in trained.verdicts}
+
+
+def found(trained: Trained, direction: CaseDirection, step: int) -> list[Verdict]:
+    """Verdicts about one thing in one step, all recorded while the step could still be undone."""
+    there = [verdict for verdict in trained.verdicts if (verdict.direction, verdict.step) == (direction, step)]
+    assert all(named_before_commit(verdict, trained) for verdict in there)
+    return there
