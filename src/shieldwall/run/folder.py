@@ -92,6 +92,10 @@ class RunFolder:
         return self.path / "ledger.sqlite"
 
     @property
+    def evidence(self) -> Path:
+        return self.path / "evidence"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

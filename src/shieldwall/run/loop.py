@@ -62,6 +62,15 @@ class LoopResult:
     """Of what came after the last step's line."""
 
 
+def tell_verdicts(watch: Watch, view: ProgressView, step: int) -> None:
+    """Show the verdicts that have not been told yet: the first few in words, and how many more there are."""
+    verdicts = watch.untold()
+    for verdict in verdicts[:_TOLD]:
+        view.note(sentence(verdict))
+    if len(verdicts) > _TOLD:
+        view.note(f"and {len(verdicts) - _TOLD} more verdicts in step {step}")
+
+
 class TrainingLoop:
     """Runs from a progress to the end of the run, or to where it is stopped.
 
@@ -120,6 +129,7 @@ class TrainingLoop:
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
+        tell_verdicts(tools.watch, tools.view, step)
         expelled = await self._expel()
         try:
             perplexity = await self._evaluate_if_due()
@@ -146,11 +156,8 @@ class TrainingLoop:
         }
 
     def _news(self, step: int, rerun: int) -> dict[str, Any]:
-        news, verdicts = self._tools.watch.take(step, rerun)
-        for verdict in verdicts[:_TOLD]:
-            self._tools.view.note(sentence(verdict))
-        if len(verdicts) > _TOLD:
-            self._tools.view.note(f"and {len(verdicts) - _TOLD} more verdicts in step {step}")
+        tell_verdicts(self._tools.watch, self._tools.view, step)
+        news = self._tools.watch.take(step, rerun)
         self._plans.heed(news.alerts)
         return news.to_line()
 

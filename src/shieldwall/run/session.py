@@ -27,7 +27,7 @@ from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
-from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop
+from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
@@ -115,7 +115,8 @@ class TrainingSession:
                     write_adapter_assets=self._write_adapter_assets,
                 )
                 result = await self._export(exporter, coordinator, result)
-                news, _ = tools.watch.take(result.progress.step)
+                tell_verdicts(tools.watch, self.view, result.progress.step)
+                news = tools.watch.take(result.progress.step)
         except BaseException:
             if defence:
                 defence.writer.release()

@@ -59,10 +59,16 @@ class Watch:
     def __init__(self, court: Court | None, log: AttackLog | None) -> None:
         self._court = court
         self._log = log
-        self._alerts = self._verdicts = self._fired = 0
+        self._alerts = self._verdicts = self._fired = self._told = 0
 
-    def take(self, step: int, rerun: int = 0) -> tuple[News, list[Verdict]]:
-        """News since the last call, and the verdicts among them; `step` is the one in work."""
+    def untold(self) -> list[Verdict]:
+        """Verdicts since the last call."""
+        verdicts = self._court.verdicts[self._told :] if self._court else []
+        self._told += len(verdicts)
+        return verdicts
+
+    def take(self, step: int, rerun: int = 0) -> News:
+        """News since the last call; `step` is the one in work."""
         alerts = self._court.alerts if self._court else 0
         verdicts = self._court.verdicts[self._verdicts :] if self._court else []
         fired = self._log.fired if self._log else 0
@@ -74,7 +80,7 @@ class Watch:
             false_accusations=None if self._log is None else self._false(verdicts, self._log),
         )
         self._alerts, self._verdicts, self._fired = alerts, self._verdicts + len(verdicts), fired
-        return news, verdicts
+        return news
 
     def _false(self, verdicts: Iterable[Verdict], log: AttackLog) -> int:
         """Verdicts against workers that had done nothing by then."""
