@@ -68,14 +68,14 @@ class Watch:
         return verdicts
 
     def take(self, step: int, rerun: int = 0) -> News:
-        """News since the last call; `step` is the one in work."""
+        """News since the last call; `step` is the one in work. An evaluation behind it is part of the next one."""
         alerts = self._court.alerts if self._court else 0
         verdicts = self._court.verdicts[self._verdicts :] if self._court else []
         fired = self._log.fired if self._log else 0
         news = News(
             alerts=alerts - self._alerts,
             rerun=rerun,
-            verdicts=[verdict.summary_row(step) for verdict in verdicts],
+            verdicts=[verdict.summary_row(max(step, verdict.step)) for verdict in verdicts],
             attacks_fired=None if self._log is None else fired - self._fired,
             false_accusations=None if self._log is None else self._false(verdicts, self._log),
         )
