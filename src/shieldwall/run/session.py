@@ -13,6 +13,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from shieldwall.config import Config
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
+from shieldwall.core.lines import read_lines
 from shieldwall.core.messages import StageState, View
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
@@ -33,7 +34,7 @@ from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
-from shieldwall.run.watch import Watch
+from shieldwall.run.watch import Watch, expelled_before
 from shieldwall.schedule import Plan
 
 
@@ -103,6 +104,7 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
                 result = await TrainingLoop(tools, progress, self.started).run()

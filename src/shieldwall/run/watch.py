@@ -9,6 +9,7 @@ from typing import Any
 from shieldwall.attacks import AttackLog
 from shieldwall.core.verdicts import Verdict
 from shieldwall.verify.court import Court
+from shieldwall.verify.court.court import WITHHOLDING
 
 Line = Mapping[str, Any]
 
@@ -46,6 +47,12 @@ class News:
             attacks_fired=sum(line.get("attacks_fired", 0) for line in every) if attacked else None,
             false_accusations=sum(line.get("false_accusations", 0) for line in every) if attacked else None,
         )
+
+
+def expelled_before(lines: Iterable[Line]) -> tuple[str, ...]:
+    """Culprits in lines of `metrics.jsonl`, in the order in which they were found; a lost message expels nobody."""
+    rows = (row for line in lines for row in line.get("verdicts", []))
+    return tuple(dict.fromkeys(row["culprit"] for row in rows if row["rule"] != WITHHOLDING))
 
 
 class Watch:
