@@ -132,12 +132,12 @@ def plan(
     )
     if found.plan.when:
         here_s, each_s = numbers["step_seconds_unchecked"], spread["step_seconds_unchecked"]
+        checkers = [(stage, host) for host, stages in numbers["duplicates"].items() for stage in stages]
+        _say(f"duplicates          {', '.join(f'{stage} at {host}' for stage, host in sorted(checkers))}")
         _say(f"unchecked           {here_s:.3f} s a step here, {each_s:.3f} s with a machine each")
     for host, size in found.memory_bytes.items():
         stages = ", ".join(str(stage) for stage in numbers["hosts"][host])
-        repeated = ", ".join(str(stage) for stage in numbers["duplicates"][host])
-        held = f"stages {stages}; duplicates {repeated}" if repeated else f"stages {stages}"
-        _say(f"memory {host:<12} {format_bytes(size):>9}  ({held})")
+        _say(f"memory {host:<12} {format_bytes(size):>9}  (stages {stages})")
     if png is not None:
         _say(f"picture             {png}")
 

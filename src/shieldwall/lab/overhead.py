@@ -51,7 +51,7 @@ PIPELINE_PARTS = (
             ("pipeline/hosted_stage.py", "norms"),
             ("pipeline/clip.py", "global_norm"),
             ("pipeline/clip.py", "clip_coefficient"),
-            ("pipeline/update.py", "clipped_gradients"),
+            ("pipeline/update.py", "scale_gradients"),
         ),
     ),
     Part("optimizer's step", (_OPTIMIZER,)),
