@@ -212,7 +212,7 @@ def report(
 
 @app.command()
 def demo(run: RunDir = None) -> None:
-    """Train the embedded default in six stages and look at the result with transformers alone."""
+    """Train the embedded default with a liar among its workers, and again without; compare, verify, evaluate."""
     from shieldwall.dashboard.progress import choose_view
     from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.demo import demo as run_demo

@@ -31,8 +31,8 @@ class Guard(Protocol):
     def begin(self, play: Play) -> None:
         """A lane is about to be played; of an older step nothing is kept, of older attempts everything."""
 
-    def is_stale(self, frame: TensorFrame) -> bool:
-        """Whether a frame belongs to work that is over; it is then noted as refused."""
+    def refuse_stale(self, frame: TensorFrame) -> None:
+        """A frame of older work came in the place of one of the work that is played."""
 
     async def admit(self, frame: TensorFrame) -> Tensor | None:
         """The tensor of a frame that came in, or None where it cannot be used, which is then noted."""

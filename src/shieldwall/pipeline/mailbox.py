@@ -47,6 +47,9 @@ class Mailbox:
         self._attend = attend
         self._flush = flush
         self._frames: dict[Slot, TensorFrame] = {}
+        self._ordered: Play | None = None
+        """The newest order to play that has come, whether it is obeyed yet or not."""
+        self._late: list[TensorFrame] = []
         self._orders: list[tuple[Message, float]] = []
         self._playing: Play | None = None
         self.void: set[int] = set()
@@ -58,10 +61,11 @@ class Mailbox:
         """A lane is about to be played."""
         self._playing = play
         self.void.clear()
+        self._frames = {slot: frame for slot, frame in self._frames.items() if not _is_older(slot, play)}
+        late, self._late = self._late, []
         if self._guard:
-            for frame in list(self._frames.values()):
-                if self._guard.is_stale(frame):
-                    del self._frames[frame.slot]
+            for frame in late:
+                self._guard.refuse_stale(frame)
 
     async def take_tensor(self, slot: Slot) -> Tensor:
         """The tensor for `slot`, waiting for it, or what the initiator has put in its place.
@@ -113,21 +117,35 @@ class Mailbox:
     def forget_tensors(self) -> None:
         """Drop what came for a step that is over."""
         self._frames.clear()
+        self._late.clear()
 
     async def _sort(self, message: Message) -> None:
         if isinstance(message, TensorFrame):
-            if self._guard is None or not self._guard.is_stale(message):
-                self._frames[message.slot] = message
-                if self._guard and message.header:
-                    await self._guard.hear(Note(signed=message.header))
+            await self._take_in(message)
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)
         elif self._attend is None or not await self._attend(message):
+            self._ordered = message if isinstance(message, Play) else self._ordered
             self._orders.append((message, self._endpoint.arrived_s))
         elif isinstance(message, Void):
             self._leave_out(message)
         await self._say()
+
+    async def _take_in(self, frame: TensorFrame) -> None:
+        """Keep a frame until its tensor is asked for.
+
+        What is older than a lane that was ordered before it came was sent in the place of something else. What came
+        before that order is left over from an attempt that was broken off, and goes when the lane begins.
+        """
+        if self._guard is None or self._ordered is None or not _is_older(frame.slot, self._ordered):
+            self._frames[frame.slot] = frame
+            if self._guard and frame.header:
+                await self._guard.hear(Note(signed=frame.header))
+        elif self._playing is self._ordered:
+            self._guard.refuse_stale(frame)
+        else:
+            self._late.append(frame)
 
     async def _say(self) -> None:
         """Send what the guard wants said: others may wait for it while this host waits for something else."""
@@ -138,3 +156,7 @@ class Mailbox:
         playing = self._playing
         if playing and (playing.step, playing.attempt) == (order.step, order.attempt):
             self.void.update(order.micro_batches)
+
+
+def _is_older(slot: Slot, play: Play) -> bool:
+    return (slot.step, slot.attempt, slot.view) < (play.step, play.attempt, play.view)

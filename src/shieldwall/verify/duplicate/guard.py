@@ -142,13 +142,11 @@ class DuplicateGuard:
 
     # what comes in
 
-    def is_stale(self, frame: TensorFrame) -> bool:
+    def refuse_stale(self, frame: TensorFrame) -> None:
         play, slot = self._play, frame.slot
-        if play is None or (slot.step, slot.attempt, slot.view) >= (play.step, play.attempt, play.view):
-            return False
-        now = replace(slot, step=play.step, attempt=play.attempt, view=play.view)
-        self._refuse(now, frame, f"it is of step {slot.step}, attempt {slot.attempt}")
-        return True
+        if play is not None:
+            now = replace(slot, step=play.step, attempt=play.attempt, view=play.view)
+            self._refuse(now, frame, f"it is of step {slot.step}, attempt {slot.attempt}")
 
     async def admit(self, frame: TensorFrame) -> Tensor | None:
         trouble = self._trouble(frame)
