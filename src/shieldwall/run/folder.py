@@ -96,10 +96,6 @@ class RunFolder:
         return self.path / "ledger.sqlite"
 
     @property
-    def evidence(self) -> Path:
-        return self.path / "evidence"
-
-    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 
