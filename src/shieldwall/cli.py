@@ -80,6 +80,9 @@ def train(
     summary = result.summary
     _say(f"trained {summary.steps} steps: loss {summary.train_loss:.3f}, perplexity {summary.eval_perplexity:.2f}")
     _say(f"{summary.tokens_per_second:,.0f} tokens/s, {summary.wall_seconds:.1f} s in all")
+    if summary.alerts or summary.verdicts:
+        culprits = ", ".join(sorted({row["culprit"] for row in summary.verdicts})) or "nobody"
+        _say(f"{summary.alerts} alerts, {len(summary.verdicts)} verdicts; found guilty: {culprits}")
     _say(f"weights root {summary.weights_root}")
     _say(f"model: {result.folder / 'model'}")
 
@@ -127,6 +130,11 @@ def plan(
         f"a machine each      {spread['step_seconds']:.3f} s a step, bubble {spread['bubble_predicted']:.4f},"
         " machines like this one, free links"
     )
+    if found.plan.when:
+        here_s, each_s = numbers["step_seconds_unchecked"], spread["step_seconds_unchecked"]
+        checkers = [(stage, host) for host, stages in numbers["duplicates"].items() for stage in stages]
+        _say(f"duplicates          {', '.join(f'{stage} at {host}' for stage, host in sorted(checkers))}")
+        _say(f"unchecked           {here_s:.3f} s a step here, {each_s:.3f} s with a machine each")
     for host, size in found.memory_bytes.items():
         stages = ", ".join(str(stage) for stage in numbers["hosts"][host])
         _say(f"memory {host:<12} {format_bytes(size):>9}  (stages {stages})")

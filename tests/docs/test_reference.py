@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import shieldwall
 from shieldwall import cli
+from shieldwall.attacks.spec import COMMON_KEYS
 from shieldwall.config import Config
 from shieldwall.lab.reference.__main__ import app as reference_app
 from shieldwall.lab.reference.commands import render_commands, walk
@@ -87,15 +88,19 @@ def test_the_command_refuses_a_folder_without_error_pages(tmp_path: Path) -> Non
 
 def test_every_key_has_a_row_with_its_meaning(pages: dict[str, str]) -> None:
     page = pages["configuration.md"]
-    for section, field in Config.model_fields.items():
-        kind = field.annotation
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    assert sections.pop("attack") == list[dict[str, Any]]
+    assert "\n## [[attack]]\n" in page
+    named = [("attack", key) for key in COMMON_KEYS]
+    for section, kind in sections.items():
         assert isinstance(kind, type)
         assert issubclass(kind, BaseModel)
         assert f"\n## [{section}]\n" in page
-        for key in kind.model_fields:
-            rows = re.findall(rf"^\| `{section}\.{key}` \| .+ \| .+ \| .* \| (.+) \|$", page, re.MULTILINE)
-            assert len(rows) == 1, f"{section}.{key}"
-            assert rows[0].strip()
+        named += [(section, key) for key in kind.model_fields]
+    for section, key in named:
+        rows = re.findall(rf"^\| `{section}\.{key}` \| .+ \| .+ \| .* \| (.+) \|$", page, re.MULTILINE)
+        assert len(rows) == 1, f"{section}.{key}"
+        assert rows[0].strip()
 
 
 def test_every_command_has_its_heading_and_all_of_its_options(pages: dict[str, str]) -> None:
@@ -111,7 +116,9 @@ def test_every_command_has_its_heading_and_all_of_its_options(pages: dict[str, s
 
 def test_every_command_of_the_source_is_a_heading(package: Package, pages: dict[str, str]) -> None:
     named = set(
-        re.findall(r'@(?:app|config_app)\.command\((?:name="(\w+)")?\)\ndef (\w+)', package.texts["shieldwall.cli"])
+        re.findall(
+            r'@(?:app|config_app|ledger_app)\.command\((?:name="(\w+)")?\)\ndef (\w+)', package.texts["shieldwall.cli"]
+        )
     )
     assert named
     for given, function in named:

@@ -17,7 +17,7 @@ from shieldwall.core.files import storing
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_TAGS = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "eval_perplexity")
+_TAGS = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "alerts", "eval_perplexity")
 
 
 def require_tensorboard() -> None:

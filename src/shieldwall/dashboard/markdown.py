@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from shieldwall.dashboard.numbers import PlanTimes, RunNumbers
 
@@ -19,6 +21,8 @@ def write_page(numbers: RunNumbers) -> str:
         "## Training",
         *(_picture(name) for name in PICTURES[:-1]),
         *_plan_parts(numbers.plan),
+        "## Verdicts",
+        _verdicts(numbers),
         "## Evaluations",
         _evaluations(numbers),
         "## Checkpoints",
@@ -39,20 +43,37 @@ def tell_progress(numbers: RunNumbers) -> str:
 
 
 def _summary_rows(numbers: RunNumbers) -> list[tuple[str, str]]:
-    hosts = "; ".join(f"{host}: {', '.join(map(str, stages))}" for host, stages in numbers.hosts.items())
     return [
         ("model", numbers.model),
         ("text", numbers.corpus),
         *_example_rows(numbers),
         ("layers of each stage", ", ".join(map(str, numbers.cut))),
-        ("stages of each host", hosts),
+        ("stages of each host", _held(numbers.hosts)),
+        ("duplicates on each host", _held(numbers.duplicates) or "none: nothing was checked"),
         ("schedule", f"{numbers.schedule}, {numbers.micro_batches} micro-batches a step"),
         ("training loss (nats)", f"{numbers.first_loss:.4f} in the first step, {numbers.train_loss:.4f} in the last"),
         ("evaluation perplexity", _or_dash(numbers.eval_perplexity, "{:.4f}")),
         ("tokens / s", f"{numbers.tokens_per_second:,.0f}"),
+        ("alerts", f"{numbers.alerts:,}"),
+        ("micro-batches run again", f"{numbers.micro_batches_rerun:,}"),
+        *_attack_rows(numbers),
         ("whole run (s)", _or_dash(numbers.wall_seconds, "{:.1f}")),
         ("weights root", numbers.weights_root or "-"),
         ("configuration root", numbers.config_root),
+    ]
+
+
+def _held(hosts: Mapping[str, Sequence[int]]) -> str:
+    return "; ".join(f"{host}: {', '.join(map(str, stages))}" for host, stages in hosts.items() if stages)
+
+
+def _attack_rows(numbers: RunNumbers) -> list[tuple[str, str]]:
+    """What the run's own attackers did, where it had any."""
+    if numbers.attacks_fired is None:
+        return []
+    return [
+        ("attacks fired", f"{numbers.attacks_fired:,}"),
+        ("false accusations", f"{numbers.false_accusations:,}"),
     ]
 
 
@@ -106,6 +127,26 @@ def _step_rows(plan: PlanTimes) -> list[tuple[str, str, str, str]]:
         ),
         ("whole step with its update (ms), median of all", "", f"{1e3 * plan.whole_step_s:.3f}", ""),
     ]
+
+
+def _verdicts(numbers: RunNumbers) -> str:
+    """A row for each culprit, stage, direction and rule; `shieldwall ledger show RUN --verdicts` tells each verdict."""
+    found = Counter((row["culprit"], row["stage"], row["direction"], row["rule"]) for row in numbers.verdicts)
+    if not found:
+        return "None: nobody was found guilty of anything."
+    steps: dict[tuple[Any, ...], list[int]] = {key: [] for key in found}
+    for row in numbers.verdicts:
+        steps[row["culprit"], row["stage"], row["direction"], row["rule"]].append(row["step"])
+    rows = (
+        (str(culprit), str(stage), str(direction), str(rule), str(count), _span(steps[culprit, stage, direction, rule]))
+        for (culprit, stage, direction, rule), count in found.items()
+    )
+    return _table(("culprit", "stage", "direction", "rule", "verdicts", "in steps"), rows)
+
+
+def _span(steps: Sequence[int]) -> str:
+    first, last = min(steps), max(steps)
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def _evaluations(numbers: RunNumbers) -> str:

@@ -10,7 +10,7 @@ from shieldwall.dashboard.recorded import SavedState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassTimes:
-    """One stage's forward or backward pass of one micro-batch."""
+    """One stage's forward or backward pass of one micro-batch, or its duplicate's."""
 
     stage: int
     host: str
@@ -74,6 +74,8 @@ class RunNumbers:
     """Layers of each stage."""
     hosts: dict[str, list[int]]
     """Stages of each host."""
+    duplicates: dict[str, list[int]]
+    """Stages that each host repeats; empty lists where nothing is checked."""
     micro_batches: int
     first_loss: float
     train_loss: float
@@ -83,6 +85,14 @@ class RunNumbers:
     tokens_per_second: float
     """Training tokens over training time."""
     wall_seconds: float | None
+    alerts: int
+    """Statements that somebody's work was not what it should be."""
+    micro_batches_rerun: int
+    verdicts: tuple[dict[str, Any], ...]
+    """Rows as `summary.json` holds them."""
+    attacks_fired: int | None
+    """Things falsified by the run's own attackers; None where its configuration holds none. So below."""
+    false_accusations: int | None
     weights_root: str | None
     config_root: str
     arithmetic_class: dict[str, Any]

@@ -13,6 +13,8 @@ from shieldwall.core.errors import RunFolderError
 from shieldwall.core.lines import read_lines, refuse_constant
 
 _NUMBERS = ("step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds")
+_COUNTS = ("alerts", "micro_batches_rerun", "attacks_fired", "false_accusations")
+_VERDICT_KEYS = {"step", "direction", "stage", "culprit", "rule"}
 _STEP_FOLDER = re.compile(r"step-(\d+)")
 Line = Mapping[str, Any]
 
@@ -37,6 +39,8 @@ def read_metrics_lines(path: Path) -> tuple[Line, ...]:
         for name in (*_NUMBERS, *({"eval_perplexity"} & line.keys())):
             if type(line.get(name)) not in (int, float):
                 raise garbled(path, f"line {number}: {name} is {line.get(name)!r}", "a number")
+        if not _is_news(line):
+            raise garbled(path, f"line {number}: alerts or verdicts", "a count, and rows as summary.json holds them")
         if line["step"] != number - 1 or not line["seconds"] > 0:
             got = f"line {number}: step {line['step']}, seconds {line['seconds']}"
             raise garbled(path, got, f"step {number - 1}, and more than 0 seconds")
@@ -110,6 +114,17 @@ def _whole_lines(path: Path) -> tuple[Line, ...]:
     if found.damage:
         raise garbled(path, found.damage, "a JSON object in each line")
     return found.lines
+
+
+def _is_news(line: Line) -> bool:
+    """Whether what the shield saw can be counted and told."""
+    counts = [line.get(name, 0) for name in _COUNTS]
+    verdicts = line.get("verdicts", [])
+    return (
+        all(type(count) is int for count in counts)
+        and isinstance(verdicts, list)
+        and all(isinstance(row, dict) and row.keys() >= _VERDICT_KEYS for row in verdicts)
+    )
 
 
 def _is_work(work: object) -> bool:

@@ -45,7 +45,7 @@ class Against:
         return PlanTimes(
             traced_steps=tuple(compared),
             drawn_step=max(compared, default=None),
-            passes=tuple(self._pass(stage, kind) for stage in range(self.plan.stages) for kind in _DIRECTIONS),
+            passes=tuple(self._pass(stage, kind) for stage in range(self.plan.stages) for kind in self._kinds(stage)),
             predicted_step_s=self.predicted.step_s,
             measured_step_s=_median([timeline.step_s for timeline in measured]),
             predicted_waiting_share=waiting_share(self.plan.hosts, self.predicted),
@@ -69,18 +69,26 @@ class Against:
             f"passes {timeline.step_s:.4g} s, bubble {waiting:.1%}"
         )
 
+    def _host(self, stage: int, kind: Kind) -> str:
+        return self.plan.checker_of(stage) or "" if kind.is_check else self.plan.host_of(stage)
+
+    def _kinds(self, stage: int) -> tuple[Kind, ...]:
+        """What is computed of a stage: both passes, and both again by its duplicate where it has one."""
+        return (*_DIRECTIONS, *(_CHECKS if self.plan.checker_of(stage) is not None else ()))
+
     def _pass(self, stage: int, kind: Kind) -> PassTimes:
         measured = [seconds for timeline in self.compared.values() for seconds in _durations(timeline, stage, kind)]
         return PassTimes(
             stage=stage,
-            host=self.plan.host_of(stage),
-            direction=_DIRECTIONS[kind],
+            host=self._host(stage, kind),
+            direction=(_DIRECTIONS | _CHECKS)[kind],
             predicted_s=_median(_durations(self.predicted, stage, kind)) or 0.0,
             measured_s=_median(measured),
         )
 
 
 _DIRECTIONS = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward"}
+_CHECKS = {Kind.CHECK_FORWARD: "check of forward", Kind.CHECK_BACKWARD: "check of backward"}
 
 
 def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[Line], traces_path: Path) -> Against:
@@ -111,7 +119,7 @@ def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[L
 
 
 def _passes(plan: Plan) -> dict[str, list[str]]:
-    """The forward and backward passes of each host, sorted."""
+    """The passes and checks of each host, sorted."""
     return {lane.host: sorted(str(one) for one in lane.actions if one.kind.is_compute) for lane in plan.lanes}
 
 

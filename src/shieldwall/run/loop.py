@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class LoopTools:
     """Judges over the run; None where nothing is checked."""
     succession: Succession | None = None
     """Moves the duties of those who are expelled; None where nothing is checked."""
+    expelled: tuple[str, ...] = ()
+    """Who was expelled before the run was stopped and resumed; they do not come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,15 @@ class LoopResult:
     """Of the weights after the last step."""
     news: News = field(default_factory=News)
     """Of what came after the last step's line."""
+
+
+def tell_verdicts(watch: Watch, view: ProgressView, step: int) -> None:
+    """Show the verdicts that have not been told yet: the first few in words, and how many more there are."""
+    verdicts = watch.untold()
+    for verdict in verdicts[:_TOLD]:
+        view.note(sentence(verdict))
+    if len(verdicts) > _TOLD:
+        view.note(f"and {len(verdicts) - _TOLD} more verdicts in step {step}")
 
 
 class TrainingLoop:
@@ -94,6 +105,7 @@ class TrainingLoop:
             StorageError: SW-S101; likewise.
             Interrupted: SW-I101; the state after the last committed step is saved.
         """
+        await self._expel(self._tools.expelled)
         perplexity = None
         while self._progress.step < self._tools.steps and not self._out_of_patience():
             await self._stop_if_wanted()
@@ -120,7 +132,9 @@ class TrainingLoop:
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
-        expelled = await self._expel()
+        tell_verdicts(tools.watch, tools.view, step)
+        culprits = tools.court.take_condemned() if tools.court else []
+        await self._expel(culprits)
         try:
             perplexity = await self._evaluate_if_due()
             if perplexity is not None:
@@ -128,7 +142,7 @@ class TrainingLoop:
         finally:
             line |= self._news(step, len(result.rerun))
             append_line(tools.folder.metrics, line)
-        if is_traced(step) and not expelled and plan is tools.run_plan.plan and not result.rerun:
+        if is_traced(step) and not culprits and plan is tools.run_plan.plan and not result.rerun:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if self._save_due():
@@ -146,26 +160,21 @@ class TrainingLoop:
         }
 
     def _news(self, step: int, rerun: int) -> dict[str, Any]:
-        news, verdicts = self._tools.watch.take(step, rerun)
-        for verdict in verdicts[:_TOLD]:
-            self._tools.view.note(sentence(verdict))
-        if len(verdicts) > _TOLD:
-            self._tools.view.note(f"and {len(verdicts) - _TOLD} more verdicts in step {step}")
+        tell_verdicts(self._tools.watch, self._tools.view, step)
+        news = self._tools.watch.take(step, rerun)
         self._plans.heed(news.alerts)
         return news.to_line()
 
-    async def _expel(self) -> bool:
-        """Let the duties of those go over whose work was found to be wrong in this step; whether there were any."""
+    async def _expel(self, culprits: Sequence[str]) -> None:
+        """Let the duties of those go over whose work was found to be wrong."""
         tools = self._tools
-        if tools.court is None or tools.succession is None:
-            return False
-        culprits = tools.court.take_condemned()
+        if tools.succession is None:
+            return
         for culprit in culprits:
             successor = await tools.succession.expel(culprit)
             if successor:
                 tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
                 self._plans.move(tools.succession.hosts)
-        return bool(culprits)
 
     async def _evaluate_if_due(self) -> float | None:
         every = self._tools.config.evaluation.every_steps

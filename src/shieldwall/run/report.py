@@ -33,6 +33,7 @@ from shieldwall.data.corpora import specs_of
 from shieldwall.run.against import Against, hold_against
 from shieldwall.run.folder import RunFolder, no_run
 from shieldwall.run.summary import Summary
+from shieldwall.run.watch import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def _numbers(
     newest = evaluations[-1].perplexity if evaluations else None
     seconds = sum(line["seconds"] for line in lines)
     tokens = sum(line["tokens_per_second"] * line["seconds"] for line in lines)
+    news = _news(config, lines, summary)
     arithmetic = planned.get("arithmetic_class")
     if not isinstance(arithmetic, dict):
         raise garbled(folder.plan, "no arithmetic_class", "the plan that the run wrote")
@@ -115,18 +117,37 @@ def _numbers(
         schedule=against.plan.schedule,
         cut=against.cut,
         hosts={host.name: list(host.stages) for host in against.plan.hosts},
+        duplicates={host.name: list(host.duplicates) for host in against.plan.hosts},
         micro_batches=against.plan.micro_batches,
         first_loss=lines[0]["loss"],
         train_loss=lines[-1]["loss"],
         eval_perplexity=summary.eval_perplexity if summary else newest,
         tokens_per_second=tokens / seconds,
         wall_seconds=summary.wall_seconds if summary else None,
+        alerts=news.alerts,
+        micro_batches_rerun=news.rerun,
+        verdicts=tuple(news.verdicts),
+        attacks_fired=news.attacks_fired,
+        false_accusations=news.false_accusations,
         weights_root=summary.weights_root if summary else None,
         config_root=config.root(),
         arithmetic_class=arithmetic,
         plan=against.numbers(lines),
         evaluations=evaluations,
         checkpoints=list_checkpoints(folder.checkpoints),
+    )
+
+
+def _news(config: Config, lines: tuple[Line, ...], summary: Summary | None) -> News:
+    """What the shield saw: of a finished run as its summary says, else as far as the lines go."""
+    if summary is None:
+        return News.total(lines, News(), attacked=bool(config.attack))
+    return News(
+        alerts=summary.alerts,
+        rerun=summary.micro_batches_rerun,
+        verdicts=list(summary.verdicts),
+        attacks_fired=summary.attacks_fired,
+        false_accusations=summary.false_accusations,
     )
 
 

@@ -13,6 +13,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from shieldwall.config import Config
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
+from shieldwall.core.lines import read_lines
 from shieldwall.core.messages import StageState, View
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
@@ -27,13 +28,13 @@ from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
-from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop
+from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
-from shieldwall.run.watch import Watch
+from shieldwall.run.watch import Watch, expelled_before
 from shieldwall.schedule import Plan
 
 
@@ -103,6 +104,7 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
                 result = await TrainingLoop(tools, progress, self.started).run()
@@ -115,7 +117,8 @@ class TrainingSession:
                     write_adapter_assets=self._write_adapter_assets,
                 )
                 result = await self._export(exporter, coordinator, result)
-                news, _ = tools.watch.take(result.progress.step)
+                tell_verdicts(tools.watch, self.view, result.progress.step)
+                news = tools.watch.take(result.progress.step)
         except BaseException:
             if defence:
                 defence.writer.release()

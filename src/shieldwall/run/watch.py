@@ -9,6 +9,7 @@ from typing import Any
 from shieldwall.attacks import AttackLog
 from shieldwall.core.verdicts import Verdict
 from shieldwall.verify.court import Court
+from shieldwall.verify.court.court import WITHHOLDING
 
 Line = Mapping[str, Any]
 
@@ -48,6 +49,12 @@ class News:
         )
 
 
+def expelled_before(lines: Iterable[Line]) -> tuple[str, ...]:
+    """Culprits in lines of `metrics.jsonl`, in the order in which they were found; a lost message expels nobody."""
+    rows = (row for line in lines for row in line.get("verdicts", []))
+    return tuple(dict.fromkeys(row["culprit"] for row in rows if row["rule"] != WITHHOLDING))
+
+
 class Watch:
     """Looks at the court and at the attackers' own log.
 
@@ -59,22 +66,28 @@ class Watch:
     def __init__(self, court: Court | None, log: AttackLog | None) -> None:
         self._court = court
         self._log = log
-        self._alerts = self._verdicts = self._fired = 0
+        self._alerts = self._verdicts = self._fired = self._told = 0
 
-    def take(self, step: int, rerun: int = 0) -> tuple[News, list[Verdict]]:
-        """News since the last call, and the verdicts among them; `step` is the one in work."""
+    def untold(self) -> list[Verdict]:
+        """Verdicts since the last call."""
+        verdicts = self._court.verdicts[self._told :] if self._court else []
+        self._told += len(verdicts)
+        return verdicts
+
+    def take(self, step: int, rerun: int = 0) -> News:
+        """News since the last call; `step` is the one in work. An evaluation behind it is part of the next one."""
         alerts = self._court.alerts if self._court else 0
         verdicts = self._court.verdicts[self._verdicts :] if self._court else []
         fired = self._log.fired if self._log else 0
         news = News(
             alerts=alerts - self._alerts,
             rerun=rerun,
-            verdicts=[verdict.summary_row(step) for verdict in verdicts],
+            verdicts=[verdict.summary_row(max(step, verdict.step)) for verdict in verdicts],
             attacks_fired=None if self._log is None else fired - self._fired,
             false_accusations=None if self._log is None else self._false(verdicts, self._log),
         )
         self._alerts, self._verdicts, self._fired = alerts, self._verdicts + len(verdicts), fired
-        return news, verdicts
+        return news
 
     def _false(self, verdicts: Iterable[Verdict], log: AttackLog) -> int:
         """Verdicts against workers that had done nothing by then."""

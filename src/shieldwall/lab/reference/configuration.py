@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from shieldwall.attacks.spec import COMMON_KEYS, AttackSpec
 from shieldwall.config import Config
 from shieldwall.lab.reference.markdown import code, docstring, literal, page, prose, table
 
 _KINDS = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false"}
+_TABLES: dict[str, tuple[type[BaseModel], tuple[str, ...], str]] = {
+    "attack": (
+        AttackSpec,
+        COMMON_KEYS,
+        "Each `[[attack]]` has these keys and the parameters of its kind;"
+        " `shieldwall attacks` and [the page on attacks](../attacks.md) list the kinds.",
+    )
+}
+"""Sections that may be there several times: a model of the tables, those of its keys that a user writes, and a hint."""
+
 _SEVERAL = {"string": "texts", "integer": "integers", "number": "numbers", "boolean": "truth values"}
 
 
@@ -27,6 +38,9 @@ def render_configuration(config: type[BaseModel] = Config) -> str:
         *_no_part_of_the_root(config),
     ]
     for name, section in sections:
+        if name in _TABLES:
+            blocks += _tables(name, str(config.model_fields[name].description))
+            continue
         if not (isinstance(section, type) and issubclass(section, BaseModel)):
             raise TypeError(f"{name} is no section: {section}")
         blocks += _section(name, section)
@@ -51,8 +65,21 @@ def _no_part_of_the_root(config: type[BaseModel]) -> Iterator[str]:
 def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
     yield f"## [{name}]"
     yield from docstring(section.__doc__ or "")
+    yield _rows(name, section, tuple(section.model_fields))
+
+
+def _tables(name: str, meaning: str) -> Iterator[str]:
+    """A section that may be there several times: the keys that each of them has."""
+    yield f"## [[{name}]]"
+    yield f"{meaning[0].upper()}{meaning[1:]}."
+    section, keys, further = _TABLES[name]
+    yield further
+    yield _rows(name, section, keys)
+
+
+def _rows(name: str, section: type[BaseModel], keys: Sequence[str]) -> str:
     schemas = section.model_json_schema()["properties"]
-    yield table(
+    return table(
         ["Key", "Type", "Default", "Allowed", "Meaning"],
         [
             [
@@ -63,6 +90,7 @@ def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
                 prose(field.description or ""),
             ]
             for key, field in section.model_fields.items()
+            if key in keys
         ],
     )
 
