@@ -31,8 +31,12 @@ class Guard(Protocol):
     def begin(self, play: Play) -> None:
         """A lane is about to be played; of an older step nothing is kept, of older attempts everything."""
 
-    def is_stale(self, frame: TensorFrame) -> bool:
-        """Whether a frame belongs to work that is over; it is then noted as refused."""
+    def is_stale(self, frame: TensorFrame, *, repeated: bool) -> bool:
+        """Whether a frame belongs to work that is over.
+
+        One of an attempt that was broken off may be left over from then. One that is `repeated`, or of an older step,
+        was sent in the place of another, and is noted as refused.
+        """
 
     async def admit(self, frame: TensorFrame) -> Tensor | None:
         """The tensor of a frame that came in, or None where it cannot be used, which is then noted."""

@@ -47,6 +47,8 @@ class Mailbox:
         self._attend = attend
         self._flush = flush
         self._frames: dict[Slot, TensorFrame] = {}
+        self._arrived: set[Slot] = set()
+        self._repeats: list[TensorFrame] = []
         self._orders: list[tuple[Message, float]] = []
         self._playing: Play | None = None
         self.void: set[int] = set()
@@ -59,8 +61,11 @@ class Mailbox:
         self._playing = play
         self.void.clear()
         if self._guard:
+            repeats, self._repeats = self._repeats, []
+            for frame in repeats:
+                self._guard.is_stale(frame, repeated=True)
             for frame in list(self._frames.values()):
-                if self._guard.is_stale(frame):
+                if self._guard.is_stale(frame, repeated=False):
                     del self._frames[frame.slot]
 
     async def take_tensor(self, slot: Slot) -> Tensor:
@@ -113,13 +118,12 @@ class Mailbox:
     def forget_tensors(self) -> None:
         """Drop what came for a step that is over."""
         self._frames.clear()
+        self._arrived.clear()
+        self._repeats.clear()
 
     async def _sort(self, message: Message) -> None:
         if isinstance(message, TensorFrame):
-            if self._guard is None or not self._guard.is_stale(message):
-                self._frames[message.slot] = message
-                if self._guard and message.header:
-                    await self._guard.hear(Note(signed=message.header))
+            await self._take_in(message)
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)
@@ -128,6 +132,22 @@ class Mailbox:
         elif isinstance(message, Void):
             self._leave_out(message)
         await self._say()
+
+    async def _take_in(self, frame: TensorFrame) -> None:
+        """Keep a frame until its tensor is asked for; what comes a second time is judged when the next lane begins."""
+        if self._guard is None:
+            self._frames[frame.slot] = frame
+            return
+        repeated = frame.slot in self._arrived
+        self._arrived.add(frame.slot)
+        if self._guard.is_stale(frame, repeated=repeated):
+            return
+        if repeated:
+            self._repeats.append(frame)
+            return
+        self._frames[frame.slot] = frame
+        if frame.header:
+            await self._guard.hear(Note(signed=frame.header))
 
     async def _say(self) -> None:
         """Send what the guard wants said: others may wait for it while this host waits for something else."""

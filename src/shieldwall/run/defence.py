@@ -86,7 +86,7 @@ def raise_shield(
             state_roots=roots,
         )
         writer = LedgerWriter.create(folder.path, keys.identity, record)
-    store = EvidenceStore(folder.path, config.run.name, evidence_key) if evidence_key else None
+    store = EvidenceStore(folder.evidence, config.run.name, evidence_key) if evidence_key else None
     shield = Shield(
         parties,
         arithmetic=run_plan.arithmetic.root(),

@@ -88,6 +88,10 @@ class RunFolder:
         return self.path / "private"
 
     @property
+    def evidence(self) -> Path:
+        return self.path / "evidence"
+
+    @property
     def ledger(self) -> Path:
         return self.path / "ledger.sqlite"
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.ids import INITIATOR, Direction, Slot
-from shieldwall.core.messages import Committed, Correct, NonFinite, Note, StateReport, View
+from shieldwall.core.messages import Committed, Correct, NonFinite, Note, StageState, StateReport, View
 from shieldwall.core.oversight import Assignment, Correspondence, Findings
 from shieldwall.core.roots import dtype_name
 from shieldwall.core.signing import Identity
@@ -25,6 +25,7 @@ from shieldwall.core.tensor_roots import tensor_root
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.court.evidence import Gatherer
 from shieldwall.verify.court.forced import InForce
+from shieldwall.verify.court.pieces import keep_case
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
 from shieldwall.verify.court.record import Record, StepRecord
 from shieldwall.verify.court.records import Records
@@ -106,7 +107,15 @@ class Court:
             self._last_attempt[micro_batch] = self._slot(micro_batch, Direction.FORWARD, 0)
 
     def _gather_in(self, work: Assignment) -> Gatherer:
-        return Gatherer(work.view, work.stages, self._records, self._in_force, self._recompute, self.state_roots)
+        return Gatherer(
+            work.view,
+            work.stages,
+            self._records,
+            self._in_force,
+            self._recompute,
+            self.state_roots,
+            self._record,
+        )
 
     # cases of slots
 
@@ -192,7 +201,7 @@ class Court:
         )
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=root, root_in=root_in)
         if finding.culprit and not self._is_known_false_accuser(finding, maker):
-            self._find(slot, finding, {"entry": work.entry_BTD, "arrived": work.arrived_BTD, "right": tensor})
+            self._find(slot, finding, work, await gatherer.state(slot.stage, talk))
         return judged
 
     def _named_entry(self, slot: Slot) -> str:
@@ -214,10 +223,8 @@ class Court:
         """Whether the culprit only goes on accusing after its first verdict; its word has no weight any more."""
         return finding.culprit in self.condemned and finding.culprit != maker
 
-    def _find(self, slot: Slot, finding: Finding, tensors: Mapping[str, Tensor | None]) -> None:
-        about = {"slot": slot.to_json(), "rule": finding.rule}
-        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-        evidence = self._record.keep_evidence(kept, about)
+    def _find(self, slot: Slot, finding: Finding, work: MicroBatchWork, state: StageState) -> None:
+        about = {"step": slot.step, "stage": slot.stage, "training": self._pass.training}
         self.convict(
             Verdict(
                 run=slot.run,
@@ -233,7 +240,7 @@ class Court:
                 expected=finding.expected,
                 got=finding.got,
                 reason=finding.reason,
-                evidence=(evidence,) if evidence else (),
+                evidence=keep_case(self._record, {slot.micro_batch: work}, state, about),
             )
         )
 
@@ -388,6 +395,7 @@ class Court:
                 expected=expected,
                 got=got,
                 reason=f"{report.host} served another state than the one that was co-signed",
+                evidence=keep_case(self._record, {}, report.state, {"step": self._pass.step, "stage": report.stage}),
             )
         )
         return False

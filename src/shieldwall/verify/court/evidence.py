@@ -15,6 +15,7 @@ from shieldwall.core.statements import Header
 from shieldwall.core.tensor_roots import tensor_root
 from shieldwall.verify.court.forced import InForce
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
+from shieldwall.verify.court.record import Record
 from shieldwall.verify.court.records import Records
 from shieldwall.verify.court.slots import entry_of, made_from
 
@@ -29,6 +30,7 @@ class Gatherer:
         in_force: what stands for each slot.
         recompute: takes roots of states.
         state_roots: the co-signed root of each checked stage's state.
+        record: remembers headers that were shown here for the first time.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Gatherer:
         in_force: InForce,
         recompute: Recompute,
         state_roots: Mapping[int, str],
+        record: Record,
     ) -> None:
         self._view = view
         self._stages = stages
@@ -46,6 +49,7 @@ class Gatherer:
         self._in_force = in_force
         self._recompute = recompute
         self._state_roots = state_roots
+        self._record = record
         self._states: dict[int, StageState] = {}
 
     def source(self, slot: Slot) -> Slot | None:
@@ -60,8 +64,11 @@ class Gatherer:
         for host in hosts:
             shown = (await talk.show(host, slot)).header
             maker = self._view.holders[slot.stage]
-            if shown and shown.statement.slot == slot and shown.signer == maker and self._records.holds(shown):
-                found.setdefault(shown.statement.root_out, shown)
+            if shown is None or shown.statement.slot != slot or shown.statement.root_out in found:
+                continue
+            if shown.signer == maker and self._records.holds(shown):
+                found[shown.statement.root_out] = shown
+                self._record.add(shown)
         return list(found.values())
 
     async def tensor(self, slot: Slot, talk: Correspondence) -> Tensor:

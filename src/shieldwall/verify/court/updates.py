@@ -16,6 +16,7 @@ from shieldwall.core.statements import GradientClaim, StateOpening, StateSeal, s
 from shieldwall.core.tensor_roots import root_of_roots, tensor_roots
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.court.court import Court
+from shieldwall.verify.court.pieces import keep_case
 
 
 class Updates:
@@ -73,7 +74,8 @@ class Updates:
                 clip_coefficient=clip_coefficient,
                 learning_rate=learning_rate,
             )
-            await self._judge_states(stage, roots, state, talk)
+            numbers = {"clip_coefficient": clip_coefficient.hex(), "learning_rate": learning_rate.hex()}
+            await self._judge_states(stage, roots, state, await self._keep(stage, numbers, talk), talk)
 
     async def _judge_gradients(
         self,
@@ -94,7 +96,8 @@ class Updates:
             or (role is Role.STAGE and _as_text(norms) != _as_text(right))
         ]
         got = {role: signed.statement.root if signed else "" for role, signed in said.items()}
-        self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got)
+        evidence = await self._keep(stage, {}, talk)
+        self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got, evidence)
         if not self._court.repairs:
             return dict(norms) or right
         for role in wrong:
@@ -102,12 +105,23 @@ class Updates:
             await talk.order(self._host(role, stage), order)
         return right
 
+    async def _keep(self, stage: int, numbers: Mapping[str, str], talk: Correspondence) -> tuple[str, ...]:
+        """Put away what the stage worked on in the step, and its state before it."""
+        about = {"step": self._court.assignment.step, "stage": stage, "training": True, **numbers}
+        state = await self._court.gatherer.state(stage, talk)
+        return keep_case(self._court.record, await self._court.step_work(stage, talk), state, about)
+
     async def _judge_states(
-        self, stage: int, roots: Mapping[Role, str], state: StageState, talk: Correspondence
+        self,
+        stage: int,
+        roots: Mapping[Role, str],
+        state: StageState,
+        evidence: tuple[str, ...],
+        talk: Correspondence,
     ) -> None:
         root = self.state_roots[stage] = self._court.recompute.state_root(stage, state)
         wrong = [role for role, got in roots.items() if got != root]
-        self._convict(stage, wrong, CaseDirection.UPDATE, root, roots)
+        self._convict(stage, wrong, CaseDirection.UPDATE, root, roots, evidence)
         for role in wrong if self._court.repairs else ():
             order: Message = TakePrepared(step=self._court.assignment.step, stage=stage, role=role, state=state)
             await talk.order(self._host(role, stage), order)
@@ -118,7 +132,13 @@ class Updates:
         return self._court.recompute.gradients(stage, state, self._court.assignment.step, work)
 
     def _convict(
-        self, stage: int, wrong: Sequence[Role], direction: CaseDirection, expected: str, got: Mapping[Role, str]
+        self,
+        stage: int,
+        wrong: Sequence[Role],
+        direction: CaseDirection,
+        expected: str,
+        got: Mapping[Role, str],
+        evidence: tuple[str, ...],
     ) -> None:
         assignment = self._court.assignment
         self._court.alerts += 1
@@ -142,6 +162,7 @@ class Updates:
                     reason=f"the {what} of the {role} at {culprit} do not follow from its signed inputs"
                     if what == "gradients"
                     else f"the {what} of the {role} at {culprit} does not follow from its gradients",
+                    evidence=evidence,
                 )
             )
 

@@ -142,12 +142,13 @@ class DuplicateGuard:
 
     # what comes in
 
-    def is_stale(self, frame: TensorFrame) -> bool:
+    def is_stale(self, frame: TensorFrame, *, repeated: bool) -> bool:
         play, slot = self._play, frame.slot
         if play is None or (slot.step, slot.attempt, slot.view) >= (play.step, play.attempt, play.view):
             return False
-        now = replace(slot, step=play.step, attempt=play.attempt, view=play.view)
-        self._refuse(now, frame, f"it is of step {slot.step}, attempt {slot.attempt}")
+        if repeated or slot.step < play.step:
+            now = replace(slot, step=play.step, attempt=play.attempt, view=play.view)
+            self._refuse(now, frame, f"it is of step {slot.step}, attempt {slot.attempt}")
         return True
 
     async def admit(self, frame: TensorFrame) -> Tensor | None:

@@ -40,7 +40,7 @@ class Case:
     statements: tuple[Signed[Any], ...] = field(repr=False)
     """About the slot, or about the stage's gradients and states in that step."""
     inputs: tuple[Signed[Any], ...] = field(repr=False)
-    """About the slot that the tensor was made from; empty for gradients and states."""
+    """About the slots that the tensor was made from; empty for gradients and states."""
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _verdicts(ledger: LedgerFile) -> list[_Found]:
 
 def _statements(ledger: LedgerFile, found: list[_Found]) -> dict[_Slot | _State, list[_Kept]]:
     """What was signed about the slots and states that the verdicts are about, and about what those were made from."""
-    wanted = {key for each in found for key in (_about(each.verdict), _input(each.verdict)) if key}
+    wanted = {key for each in found for key in (_about(each.verdict), *_inputs(each.verdict))}
     kept: dict[_Slot | _State, list[_Kept]] = defaultdict(list)
     resumptions = 0
     for row in ledger.rows():
@@ -124,13 +124,14 @@ def _about(verdict: Verdict) -> _Slot | _State:
     return verdict.step, verdict.attempt, verdict.micro_batch, verdict.direction.value, verdict.stage
 
 
-def _input(verdict: Verdict) -> _Slot | None:
-    """Where the input of the judged tensor was made."""
+def _inputs(verdict: Verdict) -> list[_Slot]:
+    """Where the inputs of the judged tensor were made: in backward the gradient, and the activation gone back over."""
     if verdict.micro_batch is None:
-        return None
-    before = 1 if verdict.direction.value == Direction.BACKWARD.value else -1
-    stage = verdict.stage + before
-    return verdict.step, verdict.attempt, verdict.micro_batch, verdict.direction.value, stage
+        return []
+    sources: list[tuple[str, int]] = [(verdict.direction.value, verdict.stage - 1)]
+    if verdict.direction.value == Direction.BACKWARD.value:
+        sources = [(verdict.direction.value, verdict.stage + 1), (Direction.FORWARD.value, verdict.stage - 1)]
+    return [(verdict.step, verdict.attempt, verdict.micro_batch, *source) for source in sources]
 
 
 def _case(found: _Found, kept: dict[_Slot | _State, list[_Kept]]) -> Case:
@@ -140,12 +141,11 @@ def _case(found: _Found, kept: dict[_Slot | _State, list[_Kept]]) -> Case:
         # A step that was done again after a resumption has the same states once more; the last ones are meant.
         newest = about[-1].resumptions
         about = [each for each in about if each.resumptions == newest]
-    source = _input(verdict)
     return Case(
         row=found.row.seq,
         caught_in_step=found.step,
         corrected=any(each.kind == CORRECTION for each in about),
         verdict=verdict,
         statements=tuple(each.signed for each in about),
-        inputs=tuple(each.signed for each in kept.get(source, ())) if source else (),
+        inputs=tuple(each.signed for source in _inputs(verdict) for each in kept.get(source, ())),
     )
