@@ -10,6 +10,7 @@ from shieldwall.core.messages import Assign, StageState
 from shieldwall.core.tensor_roots import fixed_roots, state_root
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.holdings import Held, HostSettings, build_held, on_device
+from shieldwall.pipeline.update import StageUpdate
 from shieldwall.verify.court.recompute import MicroBatchWork
 
 FrozenOf = Callable[[int], Mapping[str, Tensor]]
@@ -30,6 +31,7 @@ class StageRecompute:
         self._spans = spans
         self._frozen_of = frozen_of
         self._fixed: dict[int, dict[str, str]] = {}
+        self._built: dict[int, Held] = {}
 
     def state_root(self, stage: int, state: StageState) -> str:
         """Root of a stage's whole state; what training never changes is the initiator's own."""
@@ -64,7 +66,7 @@ class StageRecompute:
             hosted.forward(step, micro_batch, each.entry_BTD, each.positions_BT, training=True)
             hosted.backward(micro_batch, each.arrived_BTD)
         hosted.sum_up()
-        return hosted.gradients()
+        return {name: gradient.clone() for name, gradient in hosted.gradients().items()}
 
     def update(
         self,
@@ -82,24 +84,31 @@ class StageRecompute:
         return held.update.prepare(held.stage.gradients(), learning_rate)
 
     def _hold(self, stage: int, state: StageState, *, training: bool = True) -> Held:
-        """The stage with its parameters cloned, so that nothing of a holder's is touched."""
+        """The stage, built once, with clones of the given parameters, so that nothing of a holder's is touched."""
+        if stage not in self._built:
+            self._built[stage] = self._build(stage, state)
+        hosted = self._built[stage].stage
+        hosted.forget_step()
+        hosted.hold_apart = False
+        mine = on_device(state, self._settings.device)
+        for name, parameter in hosted.model.parameters.items():
+            parameter.data = mine.parameters[name].to(parameter.dtype).clone()
+        hosted.model.set_training(training)
+        return Held(hosted, StageUpdate(hosted, mine.moments, self._settings.optimizer))
+
+    def _build(self, stage: int, state: StageState) -> Held:
         span = self._spans[stage]
-        copied = StageState(
-            parameters={name: tensor.clone() for name, tensor in state.parameters.items()}, moments=state.moments
-        )
-        held = build_held(
+        return build_held(
             self._settings,
             Assign(
                 stage=span.index,
                 stages=span.stages,
                 first_layer=span.first,
                 last_layer=span.last,
-                state=on_device(copied, self._settings.device),
+                state=StageState(parameters=state.parameters),
                 frozen=self._frozen_of(stage),
             ),
         )
-        held.stage.model.set_training(training)
-        return held
 
 
 def no_frozen(stage: int) -> Mapping[str, Tensor]:
