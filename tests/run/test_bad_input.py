@@ -30,7 +30,7 @@ from shieldwall.run.model import _refuse_types
         ("runn.steps=3", "SW-C101", 'did you mean "run"?'),
         ("pipeline.stages=zero", "SW-C102", "pipeline.stages has a value that does not fit"),
         ("pipeline.stages=0", "SW-C102", "greater than or equal to 1"),
-        ("verify.policy=duplicate", "SW-C102", "one of 'none'"),
+        ("verify.policy=twice", "SW-C102", "one of 'duplicate', 'none'"),
         ("optimizer.learning_rate=nan", "SW-C102", "finite number"),
         ("steps=3", "SW-C104", "section.key=value"),
         ("pipeline.batch_size=7", "SW-C105", "a multiple of pipeline.micro_batches = 4"),
@@ -133,7 +133,7 @@ class Breaks(Hook):
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    config = Config.load(None, [*TINY, "evaluation.every_steps=0"])
+    config = Config.load(None, [*TINY, "evaluation.every_steps=0", "verify.policy=none"])
     whole = train(config, folder=tmp_path / "whole").summary
     with pytest.raises(NonFiniteError, match="stage 2 made an activation") as caught:
         train(config, folder=tmp_path / "run", hooks_of={"worker-2": [Breaks(4)]})

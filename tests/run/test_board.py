@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attacked import LIAR, run
 from commands import TINY, overrides, shieldwall, start
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,8 +17,11 @@ from shieldwall.core.errors import ShieldwallError
 from shieldwall.core.hooks import Border
 from shieldwall.core.lines import read_lines
 
-BOARD = [*TINY, "run.tensorboard=true"]
-TAGS = {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "eval_perplexity"}
+PLAIN = [*TINY, "verify.policy=none"]
+"""Nothing is repaired, so that a worker can break the run."""
+
+BOARD = [*PLAIN, "run.tensorboard=true"]
+TAGS = {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "alerts", "eval_perplexity"}
 
 
 class Breaks(Hook):
@@ -52,6 +56,14 @@ def test_the_board_is_what_the_metrics_say(tmp_path: Path) -> None:
     assert_board_is_what_the_metrics_say(folder, range(6))
 
 
+def test_the_board_shows_alerts(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder, [{**LIAR, "from_step": 1}], "run.tensorboard=true", "run.steps=3")
+    alerts = [value for _, value in shown(folder)["alerts"]]
+    assert [value > 0 for value in alerts] == [False, True, False]
+    assert alerts == [line["alerts"] for line in read_lines(folder / "metrics.jsonl").lines]
+
+
 def test_after_a_stop_no_step_is_shown_twice(tmp_path: Path) -> None:
     """The run breaks in step 5; step 4 came after the last checkpoint and is run again."""
     folder = tmp_path / "run"
@@ -72,10 +84,10 @@ def test_events_are_closed_however_the_run_ends(tmp_path: Path) -> None:
 
 def test_the_board_decides_nothing_and_may_be_asked_for_on_resume(tmp_path: Path) -> None:
     """Then it shows the whole run, also the steps before."""
-    plain, folder = Config.load(None, [*TINY, "run.steps=9"]), tmp_path / "run"
+    plain, folder = Config.load(None, [*PLAIN, "run.steps=9"]), tmp_path / "run"
     with_board = Config.load(None, [*BOARD, "run.steps=9"])
     assert plain.root() == with_board.root()
-    assert plain.root() != Config.load(None, TINY).root()
+    assert plain.root() != Config.load(None, PLAIN).root()
     with pytest.raises(NonFiniteError):
         train(plain, folder=folder, hooks_of={"worker-1": [Breaks(5)]})
     assert not (folder / "board").exists()
@@ -120,13 +132,13 @@ def test_a_stored_wish_for_a_board_is_held_against_what_is_installed(
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ConfigError, match="SW-C110: TensorBoard is not installed"):
         train(folder=folder, resume=True)
-    assert train(Config.load(None, TINY), folder=folder, resume=True).summary.steps == 6
+    assert train(Config.load(None, PLAIN), folder=folder, resume=True).summary.steps == 6
 
 
 def test_a_board_that_cannot_be_written_ends_with_a_clear_error(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(ShieldwallError):
-        train(Config.load(None, TINY), folder=folder, hooks_of={"worker-1": [Breaks(3)]})
+        train(Config.load(None, PLAIN), folder=folder, hooks_of={"worker-1": [Breaks(3)]})
     (folder / "board").write_text("in the way")
     with pytest.raises(StorageError, match="SW-S101: could not write board"):
         train(Config.load(None, BOARD), folder=folder, resume=True)

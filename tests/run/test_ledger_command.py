@@ -112,8 +112,8 @@ def test_keys_are_for_their_owner_alone_and_stand_nowhere_else(told: tuple[Path,
         "run.key": 0o600,
         "evidence.key": 0o600,
     }
-    keys = [read_run_key(private / "run.key"), read_evidence_key(private / "evidence.key")]
-    secrets = [form for key in keys for form in forms(key.private_bytes_raw())]
+    run_key, evidence_key = read_run_key(private / "run.key"), read_evidence_key(private / "evidence.key")
+    secrets = [*forms(run_key.private_bytes_raw()), *forms(evidence_key.private_bytes_raw())]
     assert (private / "run.key").read_text().strip().encode() in secrets  # they would be found
     others = [path for path in folder.rglob("*") if path.is_file() and path.parent != private]
     assert folder / "ledger.sqlite" in others

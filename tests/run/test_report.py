@@ -14,6 +14,8 @@ from threading import Event
 
 import numpy as np
 import pytest
+from attacked import LIAR
+from attacked import run as run_with_attacks
 from commands import TINY, finish, overrides, shieldwall, start
 from matplotlib.image import imread
 
@@ -35,6 +37,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
+
+
+LETTERS = {"forward": "F", "backward": "B", "check of forward": "D", "check of backward": "E"}
 
 
 def content_of(folder: Path) -> dict[str, str]:
@@ -94,10 +99,11 @@ def test_the_plan_is_held_against_the_traced_passes(run: Path) -> None:
     assert numbers.traced_steps == (1, 2, 4)
     assert numbers.drawn_step == 4
     assert [(done.stage, done.direction) for done in numbers.passes] == [
-        (stage, direction) for stage in range(6) for direction in ("forward", "backward")
+        (stage, direction) for stage in range(6) for direction in list(LETTERS)[: 4 if 0 < stage < 5 else 2]
     ]
+    assert [done.host for done in numbers.passes if done.stage == 4] == ["worker-4", "worker-4", *["initiator"] * 2]
     for done in numbers.passes:
-        letter = done.direction[0].upper()
+        letter = LETTERS[done.direction]
         seconds = [
             end_s - start_s
             for trace in traces[1:]
@@ -106,7 +112,7 @@ def test_the_plan_is_held_against_the_traced_passes(run: Path) -> None:
         ]
         assert len(seconds) == 3 * 4
         assert done.measured_s == pytest.approx(statistics.median(seconds))
-        assert done.predicted_s == pytest.approx(plan[f"{done.direction}_seconds"][done.stage])
+        assert done.predicted_s == pytest.approx(plan[f"{done.direction.split()[-1]}_seconds"][done.stage])
         assert done.ratio == pytest.approx(statistics.median(seconds) / done.predicted_s)
     assert numbers.predicted_step_s == pytest.approx(plan["step_seconds"])
     assert numbers.predicted_waiting_share == pytest.approx(plan["bubble_predicted"])
@@ -138,6 +144,23 @@ def test_a_run_of_one_step_and_no_evaluation_is_reported(tmp_path: Path) -> None
     assert made.numbers.evaluations == ()
     assert made.numbers.checkpoints == ()
     assert "None yet." in made.page.read_text()
+
+
+def test_the_page_tells_who_was_found_guilty(run: Path, tmp_path: Path) -> None:
+    assert "None: nobody was found guilty of anything." in report(run).page.read_text()
+    summary = run_with_attacks(tmp_path / "attacked", [{**LIAR, "from_step": 1}, {**LIAR, "stage": 3, "from_step": 2}])
+    result = shieldwall("report", tmp_path / "attacked", "--json")
+    assert result.code == 0, result.err
+    numbers = result.json()
+    for name in ("alerts", "verdicts", "attacks_fired", "false_accusations", "micro_batches_rerun"):
+        assert numbers[name] == getattr(summary, name)
+    page = Path(numbers["page"]).read_text()
+    assert f"| alerts | {summary.alerts} |" in page
+    for worker, stage, step in (("worker-2", 2, 1), ("worker-3", 3, 2)):
+        found = [row for row in summary.verdicts if row["culprit"] == worker and row["direction"] == "forward"]
+        assert f"| {worker} | {stage} | forward | 1 | {len(found)} | {step} |" in page
+    (tmp_path / "attacked" / "summary.json").unlink()
+    assert report(tmp_path / "attacked").numbers.verdicts == tuple(summary.verdicts)
 
 
 def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
@@ -233,11 +256,9 @@ DAMAGES: list[tuple[str, tuple[str, str] | None, str]] = [
     ("metrics.jsonl", ('{"step": 2', '{"step": 7'), "line 3: step 7"),
     ("metrics.jsonl", ('"loss"', '"lost"'), "line 1: loss is None"),
     ("metrics.jsonl", ('"loss": ', '"loss": NaN, "was": '), "NaN is no number"),
-    (
-        "metrics.jsonl",
-        ('"alerts": 0, "eval_perplexity": ', '"eval_perplexity": "?", "was": '),
-        "eval_perplexity is '?'",
-    ),
+    ("metrics.jsonl", ('"eval_perplexity": ', '"eval_perplexity": "?", "was": '), "eval_perplexity is '?'"),
+    ("metrics.jsonl", ('"alerts": 0', '"alerts": "many"'), "line 1: alerts or verdicts"),
+    ("metrics.jsonl", ('"alerts": 0', '"alerts": 1, "verdicts": [{"step": 0}]'), "line 1: alerts or verdicts"),
     ("trace.jsonl", ('{"step": 2', "["), "line 3: "),
     ("trace.jsonl", ('"F0.1"', "7"), "line 1"),
     ("trace.jsonl", ('"F0.1"', '"F0.0"'), "others in the line of step 0"),

@@ -48,7 +48,7 @@ def test_the_folder_holds_what_the_contract_names(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "config.toml",
         "inputs.json", "plan.json", "initial", "metrics.jsonl", "trace.jsonl", "checkpoints", "model", "summary.json",
-        "run.lock",
+        "run.lock", "ledger.sqlite", "private",
     }  # fmt: skip
     summary = json.loads((finished / "summary.json").read_text())
     assert list(summary) == [
@@ -200,7 +200,15 @@ def test_plan_prints_grid_numbers_and_picture(tmp_path: Path) -> None:
     ).json()
     assert numbers["bubble"] == 0.5556
     assert numbers["step_seconds"] > 0
-    assert numbers["step_seconds_unchecked"] == numbers["step_seconds"]
+    assert 0 < numbers["step_seconds_unchecked"] < numbers["step_seconds"]
+    assert numbers["when"] == "before_commit"
+    assert numbers["duplicates"] == {
+        "initiator": [4], "worker-1": [], "worker-2": [1], "worker-3": [2], "worker-4": [3]
+    }  # fmt: skip
+    assert "duplicates          1 at worker-2, 2 at worker-3, 3 at worker-4, 4 at initiator" in shown.out
+    free = shieldwall("plan", "--json", *overrides("verify.policy=none")).json()
+    assert free["step_seconds_unchecked"] == free["step_seconds"]
+    assert free["when"] is None
     assert set(numbers["memory_bytes"]) == {"initiator", *(f"worker-{n}" for n in range(1, 5))}
     assert 0.0 <= numbers["bubble_predicted"] < 0.01
     assert numbers["spread"]["bubble_predicted"] > 0.4

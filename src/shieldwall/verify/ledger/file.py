@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -198,6 +198,7 @@ def open_ledger(path: Path) -> Iterator[LedgerFile]:
         if _needs_rollback(connection):
             connection.close()
             connection = _connect(file, "rw")
+            _take_back(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_BYTES)
         ledger = LedgerFile(file, connection)
         ledger.check_length()
@@ -241,6 +242,15 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
+
+
+def _take_back(connection: sqlite3.Connection) -> None:
+    """Let SQLite take back what was cut off, which it does when it is first asked; until then the file may look short.
+
+    Where it cannot, the next question says why.
+    """
+    with suppress(sqlite3.DatabaseError):
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _needs_rollback(connection: sqlite3.Connection) -> bool:
