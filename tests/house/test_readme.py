@@ -17,7 +17,7 @@ def masked(text: str) -> list[str]:
     """Lines with figures, roots, paths and the sample's words blotted out: those differ between machines."""
     lines = []
     for line in text.strip().splitlines():
-        plain = re.sub(r"^(model|weights root|sample:)( |: ).*", r"\1", line)
+        plain = re.sub(r"^(model|sample|the same weights as the clean twin):.*", r"\1", line)
         lines.append(re.sub(r"[\d.]*\d", "#", plain))
     return lines
 
@@ -37,7 +37,9 @@ def test_the_first_screen_is_what_the_demo_prints(tmp_path: Path) -> None:
     assert float(first) - float(last) > 1.5
     ours, theirs = re.findall(r"perplexity ([\d.]+) by the pipeline, ([\d.]+) by transformers", done.stdout)[0]
     assert abs(float(ours) / float(theirs) - 1) < 1e-4
-    assert (tmp_path / "runs" / "demo" / "model" / "config.json").exists()
+    assert "the same weights as the clean twin" in done.stdout
+    assert " 0 false accusations, 0 steps lost" in done.stdout
+    assert (tmp_path / "runs" / "demo" / "liar" / "model" / "config.json").exists()
 
 
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
