@@ -58,7 +58,7 @@ PIPELINE_PARTS = (
     Part("copies for the new state beside the old", (("pipeline/update.py", "prepare"),), without=(_OPTIMIZER,)),
     Part(_LET_GO, (("pipeline/update.py", "commit"),)),
     Part("head's share of tied gradients", (("pipeline/hosted_stage.py", "backward"),), without=(_BACKWARD,)),
-    Part("checks that all is finite", (("pipeline/lane.py", "_require_finite"),)),
+    Part("checks that all is finite", (("pipeline/lane.py", "require_finite"),)),
 )
 REST = "everything else: orders, messages, event loop"
 
