@@ -116,7 +116,7 @@ def test_a_checked_run_keeps_its_cut(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads((folder / "plan.json").read_text())["cut"] == [2, 1, 1, 1, 1]
     verified = shieldwall("ledger", "verify", folder)
     assert verified.code == 0, verified.err
-    assert summary.weights_root == run(tmp_path / "whole", []).weights_root
+    assert summary.weights_root == run(tmp_path / "whole", [], "pipeline.stages=5").weights_root
 
 
 def test_a_checked_run_does_not_go_on_without_its_ledger(tmp_path: Path) -> None:
