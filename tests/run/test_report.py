@@ -296,7 +296,9 @@ def test_a_damaged_configuration_is_named(run: Path) -> None:
     assert "SW-C103: the configuration cannot be read" in result.err
 
 
-def test_a_report_does_not_disturb_resuming(finished: Path, run: Path) -> None:
+def test_a_report_does_not_disturb_resuming(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(Config.load(None, [*TINY, "verify.policy=none"]), folder=run)
     report(run)
     (run / "summary.json").unlink()
     assert train(folder=run, resume=True).summary.weights_root == Summary.read(finished / "summary.json").weights_root

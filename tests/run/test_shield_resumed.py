@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from attacked import LIAR, SMALL, culprits, run, write_config
+from attacked import LIAR, SMALL, configured, culprits, run, write_config
 from commands import finish, shieldwall, start
 
-from shieldwall import Summary
+from shieldwall import Hook, Summary, train
+from shieldwall.core.hooks import Border
 from shieldwall.core.lines import read_lines
+from shieldwall.run.folder import RunFolder
 
 LONGER = [*SMALL, "run.steps=8", "checkpoint.every_steps=1", "evaluation.every_steps=4"]
 
@@ -48,6 +51,9 @@ def test_an_attacked_run_goes_on_to_the_clean_weights(
     assert resumed.code == 0, resumed.err
     summary = Summary.read(folder / "summary.json")
     assert culprits(summary) == {f"worker-{attack['stage']}"}
+    if attack is LIAR:  # expelled in step 0, and not let in again
+        assert "worker-2 is expelled; worker-5 takes over what it held" in resumed.err
+        assert {row["step"] for row in summary.verdicts} == {0}
     assert summary.attacks_fired
     assert summary.false_accusations == 0
     assert summary.weights_root == clean.weights_root
@@ -60,17 +66,65 @@ def test_an_attacked_run_goes_on_to_the_clean_weights(
     assert {row["culprit"] for row in found["verdicts"]} == culprits(summary)
 
 
-def test_who_was_expelled_stays_away_from_the_resumed_run(clean: Summary, tmp_path: Path) -> None:
-    """Story: each resumption began with the workers of the plan, so the liar was let in again, and lied again."""
+class Killed(Exception):  # noqa: N818 (stands for a signal)
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("settings", [["verify.policy=duplicate"], ["verify.policy=none"]])
+def test_a_run_that_was_killed_behind_its_last_row_is_over(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Story: killed between the ledger's closing row and summary.json, a run could neither go on nor be finished."""
     folder = tmp_path / "run"
-    first = run(folder, [LIAR], "pipeline.spares=1", base=LONGER)
-    (folder / "summary.json").unlink()
-    for name in ("ledger.sqlite", "checkpoints/step-8"):
-        (folder / name).rename(tmp_path / Path(name).name)
-    process = shieldwall("train", "--run", folder, "--resume")
-    assert process.code == 0, process.err
-    assert "worker-2 is expelled; worker-5 takes over what it held" in process.err
-    second = Summary.read(folder / "summary.json")
-    assert second.verdicts == first.verdicts
-    assert second.attacks_fired == first.attacks_fired
-    assert second.weights_root == clean.weights_root
+
+    def kill(_: RunFolder) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shieldwall.run.train.publish_summary", kill)
+        with pytest.raises(Killed):
+            run(folder, [], *settings)
+    assert not (folder / "summary.json").exists()
+    resumed = shieldwall("train", "--run", folder, "--resume")
+    assert resumed.code == 0, resumed.err
+    whole = run(tmp_path / "whole", [], *settings)
+    assert Summary.read(folder / "summary.json").weights_root == whole.weights_root
+    assert shieldwall("eval", folder, "--json").code == 0
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+class Stops(Hook):
+    """The process ends in a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    async def after_forward(self, border: Border, activation_BTD: Any) -> Any:
+        if border.slot.step == self._step:
+            raise Killed
+        return activation_BTD
+
+
+def test_a_checked_run_keeps_its_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Story: a resumed run was measured and cut anew, and its ledger no longer joined: roots are of stages."""
+    folder, settings = tmp_path / "run", configured([], "pipeline.stages=5")
+    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_: [2, 1, 1, 1, 1])
+    with pytest.raises(Killed):
+        train(settings, folder=folder, hooks_of={"worker-2": [Stops(2)]})
+    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_: [1, 2, 1, 1, 1])
+    summary = train(folder=folder, resume=True).summary
+    assert json.loads((folder / "plan.json").read_text())["cut"] == [2, 1, 1, 1, 1]
+    verified = shieldwall("ledger", "verify", folder)
+    assert verified.code == 0, verified.err
+    assert summary.weights_root == run(tmp_path / "whole", [], "pipeline.stages=5").weights_root
+
+
+def test_a_checked_run_does_not_go_on_without_its_ledger(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder, [])
+    for name in ("summary.json", "ledger.sqlite"):
+        (folder / name).unlink()
+    result = shieldwall("train", "--run", folder, "--resume")
+    assert result.code == 2
+    assert "SW-L201: there is no ledger" in result.err
+    assert (folder / "checkpoints" / "step-4").exists()

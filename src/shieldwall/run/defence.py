@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from shieldwall.config import Config
+from shieldwall.core.errors import LedgerFileError
 from shieldwall.core.messages import StageState
 from shieldwall.core.signing import fingerprint
 from shieldwall.pipeline.holdings import HostSettings
@@ -33,6 +34,19 @@ class Defence:
     """Of the run's key; whoever verifies the ledger compares it."""
 
 
+def is_over(folder: RunFolder) -> bool:
+    """Whether a run was killed after all was done but giving its summary the name that it has at the end.
+
+    With the closing of its ledger a checked run is over; an unchecked one with its sealed summary.
+
+    Raises:
+        LedgerFileError, LedgerError: SW-L...; the ledger's end cannot be read.
+    """
+    if not folder.sealed_summary.exists():
+        return False
+    return not folder.ledger.exists() or read_tail(folder.path, RunKeys(folder.private).identity).closed
+
+
 def raise_shield(
     config: Config,
     folder: RunFolder,
@@ -55,7 +69,7 @@ def raise_shield(
         step: the first step.
 
     Raises:
-        LedgerFileError, LedgerError: SW-L...; the ledger that is there cannot be gone on with.
+        LedgerFileError, LedgerError: SW-L...; the ledger that is there cannot be gone on with, or it is lost.
         StorageError: SW-S101.
     """
     keys = RunKeys(folder.private)
@@ -75,6 +89,8 @@ def raise_shield(
         attempt, view = tail.attempt + 1, tail.view + 1
         writer = LedgerWriter.reopen(folder.path, keys.identity)
         writer.resume(step, attempt, {name: key for name, key in parties.keys.items() if name != keys.identity.name})
+    elif step:
+        raise _lost(folder, step)
     else:
         record = RunRecord(
             run=config.run.name,
@@ -103,4 +119,15 @@ def raise_shield(
         writer=writer,
         frozen_of=lambda stage: frozen[stage],
         fingerprint=fingerprint(keys.identity.public),
+    )
+
+
+def _lost(folder: RunFolder, step: int) -> LedgerFileError:
+    return LedgerFileError(
+        "SW-L201",
+        "there is no ledger",
+        where=str(folder.ledger),
+        expected=f"the ledger of the {step} steps that the run has committed",
+        got="no such file",
+        remedy="put the ledger back; a run that is checked does not go on without what was signed before",
     )

@@ -29,7 +29,7 @@ from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.errors import RunFolderError, StorageError
-from shieldwall.core.files import PARTIAL, remove_partials, remove_whole, storing, write_whole
+from shieldwall.core.files import PARTIAL, flush_to_disk, remove_partials, remove_whole, storing, write_whole
 from shieldwall.core.lines import read_lines
 
 
@@ -94,6 +94,11 @@ class RunFolder:
     @property
     def ledger(self) -> Path:
         return self.path / "ledger.sqlite"
+
+    @property
+    def sealed_summary(self) -> Path:
+        """The summary before the ledger is closed; it becomes `summary` right after."""
+        return self.path / "summary.json.sealed"
 
     @property
     def summary(self) -> Path:
@@ -266,9 +271,21 @@ def _sound_lines(path: Path, keys: Set[str]) -> Iterator[dict[str, Any]]:
 def remove_stale(folder: RunFolder) -> None:
     """Remove what a killed run left half done: partial folders, and results without their summary."""
     remove_partials(folder.path)
+    folder.sealed_summary.unlink(missing_ok=True)
     for result in (folder.model, folder.adapter):
         if result.exists() and not folder.summary.exists():
             remove_whole(result)
+
+
+def publish_summary(folder: RunFolder) -> None:
+    """The run is over: its summary takes its place.
+
+    Raises:
+        StorageError: SW-S101.
+    """
+    with storing(folder.summary):
+        folder.sealed_summary.replace(folder.summary)
+        flush_to_disk(folder.path)
 
 
 def forget_untrained(folder: RunFolder) -> None:

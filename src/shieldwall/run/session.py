@@ -51,6 +51,8 @@ class TrainingSession:
     view: ProgressView
     hooks_of: Mapping[str, Sequence[Hook]]
     stop_wanted: Callable[[], bool]
+    before_close: Callable[[LoopResult], None]
+    """Called when all is done but the closing of the ledger, after which nothing can be added."""
     started: float
     """`time.perf_counter()` at the start of this process's part of the run."""
 
@@ -118,14 +120,15 @@ class TrainingSession:
                 )
                 result = await self._export(exporter, coordinator, result)
                 tell_verdicts(tools.watch, self.view, result.progress.step)
-                news = tools.watch.take(result.progress.step)
+                result = replace(result, news=tools.watch.take(result.progress.step))
+                self.before_close(result)
         except BaseException:
             if defence:
                 defence.writer.release()
             raise
         if defence:
             defence.writer.close()
-        return replace(result, news=news)
+        return result
 
     def _raise_shield(self, settings: HostSettings, holdings: Iterable[Holding]) -> Defence | None:
         """The shield and its ledger, where the configuration wants work checked."""

@@ -20,18 +20,21 @@ from shieldwall.core.lines import read_lines
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
+from shieldwall.dashboard.recorded import garbled, read_json
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.attackers import check_attacks
 from shieldwall.run.corpus import describe_rows, run_steps
+from shieldwall.run.defence import is_over
 from shieldwall.run.folder import (
     RunFolder,
     create,
     forget_untrained,
     keep_lines_before,
     name_run,
+    publish_summary,
     remove_stale,
     reopen,
 )
@@ -93,6 +96,9 @@ def train(
     with run_folder.locked():
         if run_folder.summary.exists():
             return TrainResult(run_folder.path, Summary.read(run_folder.summary))
+        if is_over(run_folder):
+            publish_summary(run_folder)
+            return TrainResult(run_folder.path, Summary.read(run_folder.summary))
         try:
             return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
         except InputError:
@@ -110,7 +116,9 @@ def _train_locked(
         refuse_hopeless(config, configured_source(config))
         materials = gather_materials(config, folder.initial)
         blocks = materials.blocks
-        run_plan = plan_run(config, materials.source, max(blocks.train.longest, blocks.eval.longest))
+        run_plan = plan_run(
+            _as_cut_before(config, folder), materials.source, max(blocks.train.longest, blocks.eval.longest)
+        )
         check_attacks(config, run_plan.plan.hosts, spare_names(config))
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
@@ -126,6 +134,12 @@ def _train_locked(
         for note in describe_rows(materials.blocks):
             view.note(note)
         view.start(start.progress.step if start else 0, steps)
+        before = start.progress.seconds if start else 0.0
+
+        def seal(result: LoopResult) -> None:
+            wall_seconds = before + time.perf_counter() - started
+            _summarise(config, folder, result, wall_seconds).write(folder.sealed_summary)
+
         session = TrainingSession(
             config=config,
             folder=folder,
@@ -136,16 +150,15 @@ def _train_locked(
             view=view,
             hooks_of=hooks_of,
             stop_wanted=stop_wanted,
+            before_close=seal,
             started=started,
         )
         try:
-            result = _run_to_end(session)
+            _run_to_end(session)
         finally:
             view.stop()
-    before = start.progress.seconds if start else 0.0
-    summary = _summarise(config, folder, result, before + time.perf_counter() - started)
-    summary.write(folder.summary)
-    return TrainResult(folder.path, summary)
+    publish_summary(folder)
+    return TrainResult(folder.path, Summary.read(folder.summary))
 
 
 def _check_extras(config: Config) -> None:
@@ -171,6 +184,20 @@ def _kept_roots(config: Config, run_plan: RunPlan, materials: Materials) -> dict
     if config.model.adapter:
         roots["weights.adapter"] = AdapterFolder(Path(config.model.adapter)).root()
     return roots
+
+
+def _as_cut_before(config: Config, folder: RunFolder) -> Config:
+    """Where a ledger was begun: with the cut that its state roots are of, however costs come out this time.
+
+    Raises:
+        RunFolderError: SW-R107; plan.json is not what the run wrote.
+    """
+    if config.pipeline.cut != "auto" or not folder.ledger.exists():
+        return config
+    cut = read_json(folder.plan).get("cut")
+    if not isinstance(cut, list) or not all(type(layers) is int for layers in cut):
+        raise garbled(folder.plan, f"cut: {cut!r}", "the layers of each stage")
+    return config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"cut": cut})})
 
 
 def _run_to_end(session: TrainingSession) -> LoopResult:
