@@ -123,7 +123,10 @@ def test_a_case_comes_with_what_was_signed_about_it() -> None:
     assert [type(signed.statement) for signed in update.statements] == kinds
     assert update.inputs == ()
     backward = next(case for case in found if case.verdict.direction is CaseDirection.BACKWARD)
-    assert [signed.statement.slot.stage for signed in backward.inputs] == [3]
+    came = [signed for signed in backward.inputs if signed.statement.slot.direction is Direction.BACKWARD]
+    gone_over = [signed for signed in backward.inputs if signed.statement.slot.direction is Direction.FORWARD]
+    assert [signed.statement.slot.stage for signed in came] == [backward.verdict.stage + 1]
+    assert {signed.statement.slot.stage for signed in gone_over} == {backward.verdict.stage - 1}
 
 
 def test_a_step_done_again_has_its_own_cases(tmp_path: Path) -> None:
