@@ -17,7 +17,7 @@ from shieldwall.lab.charts import Chart, ChartRow, draw_chart
 from shieldwall.lab.memory import WAYS
 from shieldwall.lab.record import Column, Goal, Origin, Receipt, Report, Spread, Table
 
-NAMES = ("throughput", "memory", "pacing")
+NAMES = ("throughput", "memory", "pacing", "shield_cost")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

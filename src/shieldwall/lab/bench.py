@@ -27,7 +27,12 @@ from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
-from shieldwall.lab.shield_cost import ShieldCostSettings, measure_shield_cost
+from shieldwall.lab.shield_cost import (
+    PacedShieldCase,
+    ShieldCostSettings,
+    measure_shield_cost,
+    paced_shield_cases,
+)
 from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
@@ -55,6 +60,7 @@ class Sizes:
     """Each K that is held against torch's own pipelining."""
     memory: tuple[MemoryCase, ...]
     pacing: tuple[PacedCase, ...]
+    shield: tuple[PacedShieldCase, ...]
 
 
 _TINY = Size(width=32, heads=2, vocabulary=64, block_tokens=16)
@@ -78,6 +84,7 @@ SCALES: Mapping[Scale, Sizes] = {
         stages=(2,),
         memory=(MemoryCase(name="tiny", about="Libraries matter alone", size=_TINY, has_goal=True),),
         pacing=paced_cases()[:1],
+        shield=paced_shield_cases()[:1],
     ),
     Scale.SMALL: Sizes(
         throughput=Size(),
@@ -86,6 +93,7 @@ SCALES: Mapping[Scale, Sizes] = {
         stages=(2, 3, 6),
         memory=(_BALANCED, _WEIGHTS),
         pacing=paced_cases(),
+        shield=paced_shield_cases(),
     ),
 }
 
@@ -123,7 +131,12 @@ def run_benchmarks(
         devices=devices_here(),
     )
     shield = ShieldCostSettings(
-        size=sizes.throughput, repeats=repeats, steps=sizes.steps, paced_repeats=fewer, seed=origin.seed
+        size=sizes.throughput,
+        repeats=repeats,
+        steps=sizes.steps,
+        paced_repeats=fewer,
+        paced=sizes.shield,
+        seed=origin.seed,
     )
     if Benchmark.THROUGHPUT in only:
         in_one_process = asyncio.run(measure_throughput(throughput, ticker))

@@ -47,6 +47,30 @@ PARTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PacedShieldCase:
+    """A checked plan to be played at set speed, and held against the unchecked one.
+
+    Args:
+        schedule: policy.
+        place: where the stages are, in words.
+        hosts: who holds which stage and which duplicate.
+        when: the dial.
+        has_goal: whether a goal was set for it.
+    """
+
+    schedule: str
+    place: str
+    hosts: tuple[Host, ...]
+    when: When
+    has_goal: bool
+
+    @property
+    def name(self) -> str:
+        """What is special about it, in words."""
+        return f"{self.schedule}, {self.when}, {self.place}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShieldCostSettings:
     """How much is measured.
@@ -56,6 +80,7 @@ class ShieldCostSettings:
         repeats: of every way.
         steps: of one way in one repeat.
         paced_repeats: measured steps of each paced case.
+        paced: schedule, place and dial of each paced case.
         seed: of weights, tokens and the order of the ways.
     """
 
@@ -63,6 +88,7 @@ class ShieldCostSettings:
     repeats: int
     steps: int
     paced_repeats: int
+    paced: Sequence[PacedShieldCase]
     seed: int
 
     @property
@@ -73,16 +99,11 @@ class ShieldCostSettings:
 
 @dataclass(frozen=True, slots=True)
 class PacedPair:
-    """A checked plan and its unchecked twin at set speed, in seconds of a step."""
+    """A checked plan and its unchecked twin at set speed: checked over unchecked seconds of a step."""
 
-    name: str
-    schedule: str
-    when: When
-    has_goal: bool
+    case: PacedShieldCase
     simulated: float
-    """Checked over unchecked."""
     measured: Spread
-    """Likewise, step by step."""
 
 
 async def measure_shield_cost(settings: ShieldCostSettings, ticker: Ticker) -> Report:
@@ -121,48 +142,41 @@ async def _trainers(folder: Path, steps: Steps, scratch: Path) -> AsyncIterator[
         yield trainers
 
 
-def paced_cases() -> tuple[tuple[str, tuple[Host, ...], bool], ...]:
-    """Where the stages are: each on a host of its own, or both ends with the initiator."""
-    return (
-        ("stages apart", chain_custody(own_hosts()), True),
-        ("both ends on the initiator", with_duplicates(usual_hosts(STAGES)), False),
+def paced_shield_cases() -> tuple[PacedShieldCase, ...]:
+    """Both schedules and dials; each stage on a host of its own, or both ends with the initiator."""
+    places = (
+        ("stages apart", chain_custody(own_hosts())),
+        ("both ends on the initiator", with_duplicates(usual_hosts(STAGES))),
+    )
+    return tuple(
+        PacedShieldCase(schedule, place, hosts, when, place == places[0][0] and when == "before_commit")
+        for schedule in _SCHEDULES
+        for place, hosts in places
+        for when in _WHENS
     )
 
 
 async def _measure_paced(settings: ShieldCostSettings, ticker: Ticker) -> list[PacedPair]:
-    cases = paced_cases()
-    ticker.begin("the shield on paced hosts", len(cases) * len(_SCHEDULES) * len(_WHENS))
+    ticker.begin("the shield on paced hosts", len(settings.paced))
     pairs = []
     with tempfile.TemporaryDirectory() as scratch, pinned_arithmetic(torch.device("cpu"), threads=1):
         folder = Path(scratch) / "model"
         SIZE.write_model(settings.seed, folder)
-        for schedule in _SCHEDULES:
-            for name, hosts, apart in cases:
-                for when in _WHENS:
-                    ledger = Path(scratch) / f"{schedule}-{name}-{when}"
-                    ledger.mkdir()
-                    goal = apart and when == "before_commit"
-                    pairs.append(await _measure_pair(name, schedule, hosts, when, goal, folder, ledger, settings))
-                    ticker.tick()
+        for number, case in enumerate(settings.paced):
+            ledger = Path(scratch) / str(number)
+            ledger.mkdir()
+            pairs.append(await _measure_pair(case, folder, ledger, settings))
+            ticker.tick()
     return pairs
 
 
-async def _measure_pair(
-    name: str,
-    schedule: str,
-    hosts: tuple[Host, ...],
-    when: When,
-    has_goal: bool,
-    folder: Path,
-    ledger: Path,
-    settings: ShieldCostSettings,
-) -> PacedPair:
+async def _measure_pair(case: PacedShieldCase, folder: Path, ledger: Path, settings: ShieldCostSettings) -> PacedPair:
     """Steps of the checked and the unchecked plan in turns."""
     count = settings.paced_repeats + 1
     steps = SIZE.draw_tokens(settings.seed, count)
-    bare = tuple(replace(host, duplicates=()) for host in hosts)
-    checked = make_plan(schedule, STAGES, MICRO_BATCHES, hosts, EQUAL, when=when)
-    unchecked = make_plan(schedule, STAGES, MICRO_BATCHES, bare, EQUAL)
+    bare = tuple(replace(host, duplicates=()) for host in case.hosts)
+    checked = make_plan(case.schedule, STAGES, MICRO_BATCHES, case.hosts, EQUAL, when=case.when)
+    unchecked = make_plan(case.schedule, STAGES, MICRO_BATCHES, bare, EQUAL)
     ratios = []
     async with AsyncExitStack() as stack:
         paced = PacedCompute(EQUAL.seconds)
@@ -176,7 +190,7 @@ async def _measure_pair(
             seconds = [await _timed(trainer, step) for trainer in both]
             ratios.append(seconds[0] / seconds[1])
     simulated = simulate(checked, EQUAL).step_s / simulate(unchecked, EQUAL).step_s
-    return PacedPair(f"{schedule}, {when}, {name}", schedule, when, has_goal, simulated, Spread(tuple(ratios[1:])))
+    return PacedPair(case, simulated, Spread(tuple(ratios[1:])))
 
 
 async def _timed(trainer: Trainer, step: int) -> float:
@@ -221,13 +235,13 @@ def _report(
     )
     goals += [
         Goal(
-            text=f"{pair.name}: {what} step over the unchecked one",
-            limit=PACED_GOALS[pair.schedule],
+            text=f"{pair.case.name}: {what} step over the unchecked one",
+            limit=PACED_GOALS[pair.case.schedule],
             measured=value,
             at_least=False,
         )
         for pair in pairs
-        if pair.has_goal
+        if pair.case.has_goal
         for what, value in (("simulated", pair.simulated), ("paced", pair.measured.median))
     ]
     base = {schedule: measured.losses[f"{schedule}, {_UNCHECKED}"] for schedule in _SCHEDULES}
@@ -299,7 +313,7 @@ def _parts_table(profile: StepProfile) -> Table:
 
 def _paced_table(pairs: Sequence[PacedPair]) -> Table:
     rows: list[dict[str, Any]] = [
-        {"case": pair.name, "simulated": pair.simulated, **pair.measured.to_json("measured")} for pair in pairs
+        {"case": pair.case.name, "simulated": pair.simulated, **pair.measured.to_json("measured")} for pair in pairs
     ]
     columns = (
         Column("case", "case"),
@@ -316,7 +330,7 @@ def _chart(pairs: Sequence[PacedPair]) -> Chart:
     return Chart(
         title="Checked over unchecked step, paced hosts",
         x_label="checked / unchecked",
-        rows=tuple(ChartRow(pair.name, pair.measured.values, pair.has_goal) for pair in pairs),
+        rows=tuple(ChartRow(pair.case.name, pair.measured.values, pair.case.has_goal) for pair in pairs),
         limits=tuple((limit, f"goal, {schedule}: {limit}") for schedule, limit in PACED_GOALS.items()),
         form="{:.3f}",
     )
