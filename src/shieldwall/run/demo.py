@@ -25,8 +25,8 @@ from shieldwall.run.train import train
 from shieldwall.verify.ledger import LedgerReport, verify_ledger
 
 _PROMPT = "The import statement"
-_PLAN: dict[str, Any] = {"run": {"steps": 100}, "pipeline": {"spares": 1}}
-_LIAR = {"kind": "sign_flip", "stage": 2, "direction": "forward", "rate": 0.5, "from_step": 20}
+_PLAN: dict[str, Any] = {"run": {"steps": 60}, "pipeline": {"spares": 1}}
+_LIAR = {"kind": "sign_flip", "stage": 2, "direction": "forward", "rate": 0.5, "from_step": 15}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def demo(folder: Path | None = None, view: ProgressView | None = None) -> DemoRe
     """
     both = folder or Path("runs") / f"demo-{unique_name()}"
     if view:
-        view.note("with a liar: worker-2 turns the sign of what stage 2 made, from step 20 on")
+        view.note("with a liar: worker-2 turns the sign of what stage 2 made, from step 15 on")
     attacked = train(Config.parse({**_PLAN, "attack": [_LIAR]}, "the demo"), folder=both / "liar", view=view)
     if view:
         view.note("its clean twin: nobody lies")
