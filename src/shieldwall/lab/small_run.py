@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,12 +170,13 @@ class MemoryRecord:
 class Trained:
     """Weights by name and mean loss of each step."""
 
-    weights: dict[str, Tensor]
+    # Not in the repr: asyncio writes that of a task's result when it puts back a handler of signals.
+    weights: dict[str, Tensor] = field(repr=False)
     losses: list[float]
-    court: Court | None = None
+    court: Court | None = field(default=None, repr=False)
     rerun: int = 0
     """Micro-batches that were run again."""
-    record: MemoryRecord = field(default_factory=MemoryRecord)
+    record: MemoryRecord = field(default_factory=MemoryRecord, repr=False)
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -190,6 +192,10 @@ class Trained:
     def refusals(self) -> list[Refusal]:
         """What was refused before use."""
         return [event for event in self.record.events if isinstance(event, Refusal)]
+
+
+_plan = cache(make_plan)
+"""A case and its twins have the same plan; making one takes longer than playing it."""
 
 
 def train_pipeline(case: Case, folder: Path, record: MemoryRecord | None = None) -> Trained:
@@ -210,7 +216,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     model = model_settings(case, config)
     skeleton = build_skeleton(model)
     hosts = case.hosts()
-    plan = make_plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when)
+    plan = _plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when)
     settings = HostSettings(
         model=model,
         seed=case.seed,
@@ -239,7 +245,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     shapes = dict.fromkeys(range(case.micro_batches), (case.batch, case.block_tokens, width)) if shield else None
 
     def again(micro_batches: tuple[int, ...]) -> Plan:
-        return make_plan(case.schedule, case.stages, case.micro_batches, hosts, when="before_use", only=micro_batches)
+        return _plan(case.schedule, case.stages, case.micro_batches, hosts, when="before_use", only=micro_batches)
 
     async with deployment as coordinator:
         if shield:

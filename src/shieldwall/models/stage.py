@@ -156,7 +156,7 @@ class StageModel:
 
     def _seed(self, seed_of_unit: SeedOfUnit, unit: int) -> None:
         if self._dropout and self._model.training:
-            torch.manual_seed(seed_of_unit(unit))
+            _generator(self._device).manual_seed(seed_of_unit(unit))
 
     @torch.no_grad()
     def _layer_arguments(self, hidden_BTD: Tensor, positions_BT: Tensor | None) -> dict[str, Any]:
@@ -169,6 +169,13 @@ class StageModel:
             self._arguments.clear()
             self._arguments[shape] = self.family.layer_arguments(self._model, hidden_BTD, None)
         return self._arguments[shape]
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """Where dropout on `device` draws. `torch.manual_seed` would seed it too, and walk the stack for other devices."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.default_generator
 
 
 def stage_shapes(skeleton: PreTrainedModel, span: StageSpan) -> dict[str, tuple[int, ...]]:
