@@ -49,7 +49,7 @@ def tensors_root(home: Mapping[str, Path]) -> str:
         with open_safetensors(home[name]) as handle:
             tensor = handle.get_tensor(name)
         for text in (name, dtype_name(tensor.dtype), ",".join(str(size) for size in tensor.shape)):
-            digest.update(_with_length(text))
+            digest.update(with_length(text))
         digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
@@ -70,7 +70,8 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data
 
 
-def _with_length(text: str) -> bytes:
+def with_length(text: str) -> bytes:
+    """A text in UTF-8 behind its length (4 bytes, the highest first): joined texts cannot run into each other."""
     raw = text.encode()
     return struct.pack(">I", len(raw)) + raw
 

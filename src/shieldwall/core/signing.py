@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature
@@ -27,17 +28,25 @@ class Statement(Protocol):
         """Plain data that holds all of it."""
 
 
+_REMEMBERED = 8192
+"""How many signatures a process remembers to have checked: those of some steps."""
+
 S = TypeVar("S", bound=Statement)
 S_co = TypeVar("S_co", bound=Statement, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signed(Generic[S_co]):
     """A statement, who says it, and the proof (64 bytes). Nothing is known about the proof until a `Roster` says so."""
 
     statement: S_co
     signer: str
     signature: bytes
+
+    @cached_property
+    def content(self) -> bytes:
+        """The statement's canonical bytes: what the signature covers, and the body of its row in the ledger."""
+        return canonical_bytes(self.statement.to_json())
 
 
 class Identity:
@@ -59,7 +68,8 @@ class Identity:
 
     def sign(self, statement: S) -> Signed[S]:
         """`statement` with this party's signature."""
-        return Signed(statement, self.name, self.key.sign(_signed_bytes(statement.kind, statement.to_json())))
+        content = canonical_bytes(statement.to_json())
+        return Signed(statement, self.name, self.key.sign(_signed_bytes(statement.kind, content)))
 
 
 class Roster:
@@ -71,22 +81,32 @@ class Roster:
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self.keys = dict(keys)
-        self._keys = {name: Ed25519PublicKey.from_public_bytes(key) for name, key in keys.items()}
+        for key in keys.values():
+            _public_key(key)  # a name whose key is none is refused here, not when it first signs
 
     def holds(self, signed: Signed[Any]) -> bool:
         """Whether the signer is known here and the signature is its own."""
-        return self.verifies(signed.signer, signed.statement.kind, signed.statement.to_json(), signed.signature)
+        return self.verifies(signed.signer, signed.statement.kind, signed.content, signed.signature)
 
-    def verifies(self, signer: str, kind: str, content: Mapping[str, Any], signature: bytes) -> bool:
-        """The same for a statement as plain data, such as the ledger keeps."""
-        key = self._keys.get(signer)
-        if key is None:
-            return False
-        try:
-            key.verify(signature, _signed_bytes(kind, content))
-        except InvalidSignature:
-            return False
-        return True
+    def verifies(self, signer: str, kind: str, content: bytes, signature: bytes) -> bool:
+        """The same for a statement's canonical bytes, such as the ledger keeps."""
+        key = self.keys.get(signer)
+        return key is not None and _is_signed_by(key, signature, _signed_bytes(kind, content))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether these exact bytes carry that key's signature. Several guards and the court of one process ask the same."""
+    try:
+        _public_key(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _public_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def fingerprint(public: bytes) -> str:
@@ -94,5 +114,5 @@ def fingerprint(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()
 
 
-def _signed_bytes(kind: str, content: Mapping[str, Any]) -> bytes:
-    return b"shieldwall/1|" + kind.encode() + b"|" + canonical_bytes(content)
+def _signed_bytes(kind: str, content: bytes) -> bytes:
+    return b"shieldwall/1|" + kind.encode() + b"|" + content

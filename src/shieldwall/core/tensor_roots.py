@@ -5,22 +5,26 @@ A root binds what was sent or held, bit for bit: type, shape and bytes all go in
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 
+import torch
 from blake3 import blake3
 from torch import Tensor
 
 from shieldwall.core.messages import StageState
-from shieldwall.core.roots import dtype_name, tensor_bytes
+from shieldwall.core.roots import dtype_name, tensor_bytes, with_length
+
+_WORTH_THREADS_BYTES = 4 << 20
+"""Below it several threads take longer than one."""
 
 
 def tensor_root(tensor: Tensor) -> str:
     """Root of one tensor: dtype and shape as text, each behind its length, then the bytes in row-major order."""
     shape = ",".join(str(size) for size in tensor.shape)
-    digest = blake3(_with_length(dtype_name(tensor.dtype)) + _with_length(shape))
-    digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
+    content = tensor_bytes(tensor)
+    threads = torch.get_num_threads() if content.nbytes >= _WORTH_THREADS_BYTES else 1
+    digest = blake3(with_length(dtype_name(tensor.dtype)) + with_length(shape), max_threads=threads)
+    return digest.update(content).hexdigest()
 
 
 def tensor_roots(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, str]:
@@ -30,10 +34,7 @@ def tensor_roots(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, s
 
 def root_of_roots(roots: Mapping[str, str]) -> str:
     """Root over named roots in sorted name order; each name and root behind its length."""
-    digest = blake3()
-    for name in sorted(roots):
-        digest.update(_with_length(name) + _with_length(roots[name]))
-    return digest.hexdigest()
+    return blake3(b"".join(with_length(name) + with_length(roots[name]) for name in sorted(roots))).hexdigest()
 
 
 def state_root(state: StageState, fixed: Mapping[str, str]) -> str:
@@ -50,8 +51,3 @@ def state_root(state: StageState, fixed: Mapping[str, str]) -> str:
 def fixed_roots(frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> dict[str, str]:
     """Roots of a stage's frozen base model and of its buffers, for `state_root`."""
     return {**tensor_roots(frozen, "frozen "), **tensor_roots(buffers, "buffer ")}
-
-
-def _with_length(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack(">I", len(raw)) + raw

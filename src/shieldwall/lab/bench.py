@@ -27,12 +27,8 @@ from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
-from shieldwall.lab.shield_cost import (
-    PacedShieldCase,
-    ShieldCostSettings,
-    measure_shield_cost,
-    paced_shield_cases,
-)
+from shieldwall.lab.shield_cost import ShieldCostSettings, ShieldSize, measure_shield_cost
+from shieldwall.lab.shield_paced import PacedShieldCase, paced_shield_cases
 from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
@@ -60,6 +56,7 @@ class Sizes:
     """Each K that is held against torch's own pipelining."""
     memory: tuple[MemoryCase, ...]
     pacing: tuple[PacedCase, ...]
+    shield_sizes: tuple[ShieldSize, ...]
     shield: tuple[PacedShieldCase, ...]
 
 
@@ -84,6 +81,7 @@ SCALES: Mapping[Scale, Sizes] = {
         stages=(2,),
         memory=(MemoryCase(name="tiny", about="Libraries matter alone", size=_TINY, has_goal=True),),
         pacing=paced_cases()[:1],
+        shield_sizes=(ShieldSize(size=_TINY, steps=1, has_goal=True),),
         shield=paced_shield_cases()[:1],
     ),
     Scale.SMALL: Sizes(
@@ -93,6 +91,10 @@ SCALES: Mapping[Scale, Sizes] = {
         stages=(2, 3, 6),
         memory=(_BALANCED, _WEIGHTS),
         pacing=paced_cases(),
+        shield_sizes=(
+            ShieldSize(size=Size(block_tokens=256, micro_batch_size=4), steps=1, has_goal=True),
+            ShieldSize(size=Size(), steps=2, has_goal=False),
+        ),
         shield=paced_shield_cases(),
     ),
 }
@@ -131,9 +133,8 @@ def run_benchmarks(
         devices=devices_here(),
     )
     shield = ShieldCostSettings(
-        size=sizes.throughput,
+        sizes=sizes.shield_sizes,
         repeats=repeats,
-        steps=sizes.steps,
         paced_repeats=fewer,
         paced=sizes.shield,
         seed=origin.seed,

@@ -1,44 +1,33 @@
 """What the shield costs: against the compute that it must repeat, and on hosts of their own against no checks.
 
 In one process the duplicates cannot hide: the same passes run without any guard, court or ledger are what must be paid,
-and the shield is held against that, in turns within the same repeat. Hashing, signing, verifying and the ledger are
-read from Python's profiler. On hosts of their own (paced, as in `pacing.py`) checks fill idle time, and what counts is
-the step against the unchecked one.
+and the shield is held against that, in turns within the same repeat. States are hashed once a step however many tokens
+it has, so the size of a step decides; two are measured. Hashing, signing, verifying and the ledger are read from
+Python's profiler. On hosts of their own (`shield_paced.py`) checks fill idle time.
 """
 
 from __future__ import annotations
 
 import random
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import torch
-
-from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.seeds import derive_seed
-from shieldwall.lab.apart import deploy_apart
-from shieldwall.lab.charts import Chart, ChartRow
 from shieldwall.lab.interleaved import SPEED_COLUMNS, InThisProcess, Measured, measure_in_turns
 from shieldwall.lab.overhead import Part, StepProfile, profile_steps
-from shieldwall.lab.pacing import EQUAL, MICRO_BATCHES, SIZE, STAGES, own_hosts
+from shieldwall.lab.pacing import STAGES
 from shieldwall.lab.progress import Ticker
 from shieldwall.lab.record import Column, Goal, Receipt, Report, Spread, Table
+from shieldwall.lab.shield_paced import GOALS, PacedShieldCase, measure_paced, paced_chart, paced_goals, paced_table
 from shieldwall.lab.subject import Size, Steps, Trainer, pipeline_trainer, plan_on_one_machine
-from shieldwall.pipeline.compute import PacedCompute
-from shieldwall.recovery.views import with_duplicates
-from shieldwall.schedule import Host, When, chain_custody, make_plan, simulate, usual_hosts
+from shieldwall.schedule import When
 
 REPEAT_GOAL, PARTS_GOAL = 1.05, 0.05
-PACED_GOALS = {"gpipe": 1.16, "1f1b": 1.10}
-_WHENS: tuple[When, ...] = ("before_commit", "before_use")
-_SCHEDULES = ("gpipe", "1f1b")
-_UNCHECKED, _BARE = "unchecked", "duplicates alone"
-_PROFILED = "gpipe, shield before_commit"
+_UNCHECKED, _BARE, _CHECKED = "unchecked", "duplicates alone", "shield before_commit"
 PARTS = (
     Part("hashing", (("core/tensor_roots.py", "tensor_root"),)),
     Part("signing", (("core/signing.py", "sign"),)),
@@ -47,28 +36,24 @@ PARTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PacedShieldCase:
-    """A checked plan to be played at set speed, and held against the unchecked one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShieldSize:
+    """A size at which the shield is held against the compute that it must repeat.
 
     Args:
-        schedule: policy.
-        place: where the stages are, in words.
-        hosts: who holds which stage and which duplicate.
-        when: the dial.
+        size: of the model and a step.
+        steps: of one way in one repeat.
         has_goal: whether a goal was set for it.
     """
 
-    schedule: str
-    place: str
-    hosts: tuple[Host, ...]
-    when: When
+    size: Size
+    steps: int
     has_goal: bool
 
     @property
     def name(self) -> str:
-        """What is special about it, in words."""
-        return f"{self.schedule}, {self.when}, {self.place}"
+        """Its tokens, in words."""
+        return f"{self.size.step_tokens:,} tokens a step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,62 +61,99 @@ class ShieldCostSettings:
     """How much is measured.
 
     Args:
-        size: of the model and a step.
+        sizes: of steps in one process.
         repeats: of every way.
-        steps: of one way in one repeat.
         paced_repeats: measured steps of each paced case.
         paced: schedule, place and dial of each paced case.
         seed: of weights, tokens and the order of the ways.
     """
 
-    size: Size
+    sizes: Sequence[ShieldSize]
     repeats: int
-    steps: int
     paced_repeats: int
     paced: Sequence[PacedShieldCase]
     seed: int
 
-    @property
-    def all_steps(self) -> int:
-        """Steps that every way trains: one chunk to warm up, `repeats`, and one that is profiled."""
-        return self.steps * (self.repeats + 2)
-
 
 @dataclass(frozen=True, slots=True)
-class PacedPair:
-    """A checked plan and its unchecked twin at set speed: checked over unchecked seconds of a step."""
+class _InOneProcess:
+    """Every way at one size, and where the shield's own time goes, by schedule."""
 
-    case: PacedShieldCase
-    simulated: float
-    measured: Spread
+    of: ShieldSize
+    measured: Measured
+    profiles: Mapping[str, StepProfile]
+
+    def repeated(self, schedule: str) -> Spread:
+        """Checked steps over steps with duplicates alone, repeat by repeat."""
+        return self.measured.ratios(f"{schedule}, {_BARE}", f"{schedule}, {_CHECKED}")
+
+    def share(self, schedule: str) -> float:
+        """What hashing, signing, verifying and the ledger take of a step, all together."""
+        profile = self.profiles[schedule]
+        return sum(profile.part_ms[part.name] for part in PARTS) / profile.total_ms
 
 
 async def measure_shield_cost(settings: ShieldCostSettings, ticker: Ticker) -> Report:
-    """Run the benchmark. Cost: `all_steps` steps of eight ways, and two paced steps a second."""
+    """Run the benchmark. Cost: at each size `repeats` + 2 chunks of eight ways, and two paced steps a second."""
+    measured = [await _measure_size(each, settings.repeats, settings.seed, ticker) for each in settings.sizes]
+    pairs = await measure_paced(settings.paced, settings.paced_repeats, settings.seed, ticker)
+    goals = [goal for each in measured if each.of.has_goal for goal in _goals(each)]
+    return Report(
+        name="shield_cost",
+        title="What the shield costs",
+        setup={"sizes": [each.name for each in settings.sizes], "stages": STAGES, "repeats": settings.repeats},
+        tables=(
+            *(_ways_table(each) for each in measured),
+            _repeat_table(measured),
+            *(_parts_table(each) for each in measured),
+            paced_table(pairs),
+        ),
+        goals=(*goals, *paced_goals(pairs)),
+        receipts=tuple(receipt for each in measured for receipt in _receipts(each)),
+        notes=_NOTES,
+        chart=paced_chart(pairs),
+    )
+
+
+_NOTES = (
+    "Duplicates alone play the checked plan, update included, without guards, court and ledger: what must be repeated.",
+    "A step's states are hashed once however many tokens it has: the fewer tokens, the more the shield weighs. No goal"
+    " was set for the smaller step.",
+    "Hashing, signing, verifying and the ledger were timed under Python's profiler, which makes Python code look slower"
+    " than it is.",
+    "Paced hosts: F = 40 ms, B = 80 ms, each pass by a timer; checked and unchecked steps in turns.",
+)
+
+
+async def _measure_size(of: ShieldSize, repeats: int, seed: int, ticker: Ticker) -> _InOneProcess:
+    """One chunk to warm up, `repeats`, and one that is profiled."""
+    last = of.steps * (repeats + 2)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        settings.size.write_model(settings.seed, folder)
-        steps = settings.size.draw_tokens(settings.seed, settings.all_steps)
-        async with _trainers(folder, steps, Path(scratch)) as trainers:
-            rng = random.Random(derive_seed("benchmark order", settings.seed))
-            ways = {name: InThisProcess(trainer) for name, trainer in trainers.items()}
-            chunks = range(settings.repeats + 1)
+        of.size.write_model(seed, folder)
+        async with _trainers(folder, of.size.draw_tokens(seed, last), Path(scratch)) as trainers:
             measured = await measure_in_turns(
-                ways, chunks, steps=settings.steps, rng=rng, ticker=ticker, what="the shield in one process"
+                {name: InThisProcess(trainer) for name, trainer in trainers.items()},
+                range(repeats + 1),
+                steps=of.steps,
+                rng=random.Random(derive_seed("benchmark order", seed)),
+                ticker=ticker,
+                what=f"the shield in one process, {of.name}",
             )
-            last = settings.all_steps
-            profile = await profile_steps(trainers[_PROFILED], last - settings.steps, last, PARTS)
-    pairs = await _measure_paced(settings, ticker)
-    return _report(settings, measured, profile, pairs)
+            profiles = {
+                schedule: await profile_steps(trainers[f"{schedule}, {_CHECKED}"], last - of.steps, last, PARTS)
+                for schedule in GOALS
+            }
+    return _InOneProcess(of, measured, profiles)
 
 
 @asynccontextmanager
 async def _trainers(folder: Path, steps: Steps, scratch: Path) -> AsyncIterator[dict[str, Trainer]]:
     trainers: dict[str, Trainer] = {}
     async with AsyncExitStack() as deployments:
-        for schedule in _SCHEDULES:
+        for schedule in GOALS:
             ways: list[tuple[str, When | None, bool]] = [(_UNCHECKED, None, False), (_BARE, "before_commit", False)]
-            ways += [(f"shield {when}", when, True) for when in _WHENS]
+            ways += [(f"shield {when}", when, True) for when in get_args(When)]
             for name, when, checked in ways:
                 plan = plan_on_one_machine(schedule, STAGES, len(steps[0]), when)
                 ledger = scratch / f"{schedule}-{name}" if checked else None
@@ -142,157 +164,53 @@ async def _trainers(folder: Path, steps: Steps, scratch: Path) -> AsyncIterator[
         yield trainers
 
 
-def paced_shield_cases() -> tuple[PacedShieldCase, ...]:
-    """Both schedules and dials; each stage on a host of its own, or both ends with the initiator."""
-    places = (
-        ("stages apart", chain_custody(own_hosts())),
-        ("both ends on the initiator", with_duplicates(usual_hosts(STAGES))),
-    )
-    return tuple(
-        PacedShieldCase(schedule, place, hosts, when, place == places[0][0] and when == "before_commit")
-        for schedule in _SCHEDULES
-        for place, hosts in places
-        for when in _WHENS
-    )
-
-
-async def _measure_paced(settings: ShieldCostSettings, ticker: Ticker) -> list[PacedPair]:
-    ticker.begin("the shield on paced hosts", len(settings.paced))
-    pairs = []
-    with tempfile.TemporaryDirectory() as scratch, pinned_arithmetic(torch.device("cpu"), threads=1):
-        folder = Path(scratch) / "model"
-        SIZE.write_model(settings.seed, folder)
-        for number, case in enumerate(settings.paced):
-            ledger = Path(scratch) / str(number)
-            ledger.mkdir()
-            pairs.append(await _measure_pair(case, folder, ledger, settings))
-            ticker.tick()
-    return pairs
-
-
-async def _measure_pair(case: PacedShieldCase, folder: Path, ledger: Path, settings: ShieldCostSettings) -> PacedPair:
-    """Steps of the checked and the unchecked plan in turns."""
-    count = settings.paced_repeats + 1
-    steps = SIZE.draw_tokens(settings.seed, count)
-    bare = tuple(replace(host, duplicates=()) for host in case.hosts)
-    checked = make_plan(case.schedule, STAGES, MICRO_BATCHES, case.hosts, EQUAL, when=case.when)
-    unchecked = make_plan(case.schedule, STAGES, MICRO_BATCHES, bare, EQUAL)
-    ratios = []
-    async with AsyncExitStack() as stack:
-        paced = PacedCompute(EQUAL.seconds)
-        both = [
-            await stack.enter_async_context(
-                pipeline_trainer(folder, steps, plan, compute_of=lambda _: paced, deploy=deploy_apart, ledger=path)
-            )
-            for plan, path in ((checked, ledger), (unchecked, None))
-        ]
-        for step in range(count):
-            seconds = [await _timed(trainer, step) for trainer in both]
-            ratios.append(seconds[0] / seconds[1])
-    simulated = simulate(checked, EQUAL).step_s / simulate(unchecked, EQUAL).step_s
-    return PacedPair(case, simulated, Spread(tuple(ratios[1:])))
-
-
-async def _timed(trainer: Trainer, step: int) -> float:
-    start = time.perf_counter()
-    await trainer.train(step, step + 1)
-    return time.perf_counter() - start
-
-
-def _report(
-    settings: ShieldCostSettings, measured: Measured, profile: StepProfile, pairs: Sequence[PacedPair]
-) -> Report:
-    share = sum(profile.part_ms[part.name] for part in PARTS) / profile.total_ms
-    repeated = {
-        schedule: Spread(
-            tuple(
-                ours / bare
-                for ours, bare in zip(
-                    measured.seconds[f"{schedule}, shield before_commit"],
-                    measured.seconds[f"{schedule}, {_BARE}"],
-                    strict=True,
-                )
-            )
+def _goals(each: _InOneProcess) -> list[Goal]:
+    return [
+        Goal(text=f"{schedule}, before_commit, {each.of.name}: {text}", limit=limit, measured=value, at_least=False)
+        for schedule in GOALS
+        for text, limit, value in (
+            ("step over the compute that must be repeated", REPEAT_GOAL, each.repeated(schedule).median),
+            ("hashing, signing, verifying and ledger together, share of a step", PARTS_GOAL, each.share(schedule)),
         )
-        for schedule in _SCHEDULES
-    }
-    goals = [
-        Goal(
-            text=f"{schedule}, before_commit in one process: step over the compute that must be repeated",
-            limit=REPEAT_GOAL,
-            measured=spread.median,
-            at_least=False,
-        )
-        for schedule, spread in repeated.items()
     ]
-    goals.append(
-        Goal(
-            text=f"hashing, signing, verifying and ledger together, share of a step ({_PROFILED})",
-            limit=PARTS_GOAL,
-            measured=share,
-            at_least=False,
+
+
+def _receipts(each: _InOneProcess) -> list[Receipt]:
+    losses = each.measured.losses
+    return [
+        Receipt(
+            f"{schedule}, {each.of.name}: the losses of all ways are the unchecked run's, bit for bit",
+            all(
+                mine == losses[f"{schedule}, {_UNCHECKED}"]
+                for name, mine in losses.items()
+                if name.startswith(schedule)
+            ),
         )
-    )
-    goals += [
-        Goal(
-            text=f"{pair.case.name}: {what} step over the unchecked one",
-            limit=PACED_GOALS[pair.case.schedule],
-            measured=value,
-            at_least=False,
-        )
-        for pair in pairs
-        if pair.case.has_goal
-        for what, value in (("simulated", pair.simulated), ("paced", pair.measured.median))
+        for schedule in GOALS
     ]
-    base = {schedule: measured.losses[f"{schedule}, {_UNCHECKED}"] for schedule in _SCHEDULES}
-    return Report(
-        name="shield_cost",
-        title="What the shield costs",
-        setup={**asdict(settings.size), "steps_per_repeat": settings.steps, "repeats": settings.repeats},
-        tables=(
-            _ways_table(settings, measured),
-            _repeat_table(repeated),
-            _parts_table(profile),
-            _paced_table(pairs),
-        ),
-        goals=tuple(goals),
-        receipts=tuple(
-            Receipt(
-                f"{schedule}: the losses of all ways are the unchecked run's, bit for bit",
-                all(losses == base[schedule] for name, losses in measured.losses.items() if name.startswith(schedule)),
-            )
-            for schedule in _SCHEDULES
-        ),
-        notes=_NOTES,
-        chart=_chart(pairs),
-    )
 
 
-_NOTES = (
-    "Duplicates alone play the checked plan, update included, without guards, court and ledger: what must be repeated.",
-    "Hashing, signing, verifying and the ledger were timed under Python's profiler, which makes Python code look slower"
-    " than it is.",
-    "Paced hosts: F = 40 ms, B = 80 ms, each pass by a timer; checked and unchecked steps in turns.",
-)
-
-
-def _ways_table(settings: ShieldCostSettings, measured: Measured) -> Table:
+def _ways_table(each: _InOneProcess) -> Table:
     rows: list[dict[str, Any]] = [
         {
             "variant": name,
-            **measured.speed_cells(name, f"{name.split(',')[0]}, {_UNCHECKED}", settings.size.step_tokens),
+            **each.measured.speed_cells(name, f"{name.split(',')[0]}, {_UNCHECKED}", each.of.size.step_tokens),
         }
-        for name in measured.seconds
+        for name in each.measured.seconds
     ]
     columns = (Column("variant", "variant"), *SPEED_COLUMNS)
-    return Table("ways", "One process, K = 6; plain is the unchecked pipeline of the same schedule", columns, rows)
+    title = f"One process, K = {STAGES}, {each.of.name}; plain is the unchecked pipeline of the same schedule"
+    return Table(f"ways_{each.of.size.step_tokens}", title, columns, rows)
 
 
-def _repeat_table(repeated: Mapping[str, Spread]) -> Table:
+def _repeat_table(measured: Sequence[_InOneProcess]) -> Table:
     rows: list[dict[str, Any]] = [
-        {"schedule": schedule, **spread.to_json("ratio")} for schedule, spread in repeated.items()
+        {"size": each.of.name, "schedule": schedule, **each.repeated(schedule).to_json("ratio")}
+        for each in measured
+        for schedule in GOALS
     ]
     columns = (
+        Column("size", "size"),
         Column("schedule", "schedule"),
         Column("ratio_median", "shield over duplicates alone, median", "{:.3f}"),
         Column("ratio_min", "least", "{:.3f}"),
@@ -301,36 +219,18 @@ def _repeat_table(repeated: Mapping[str, Spread]) -> Table:
     return Table("repeat", "Step time over the compute that must be repeated, before_commit", columns, rows)
 
 
-def _parts_table(profile: StepProfile) -> Table:
-    rows: list[dict[str, Any]] = [
-        {"part": part.name, "ms": profile.part_ms[part.name], "share": profile.part_ms[part.name] / profile.total_ms}
-        for part in PARTS
-    ]
-    rows.append({"part": "whole step", "ms": profile.total_ms, "share": 1.0})
-    columns = (Column("part", "part"), Column("ms", "ms a step", "{:.2f}"), Column("share", "share", "{:.1%}"))
-    return Table("parts", f"Where the shield's own time goes ({_PROFILED})", columns, rows)
-
-
-def _paced_table(pairs: Sequence[PacedPair]) -> Table:
-    rows: list[dict[str, Any]] = [
-        {"case": pair.case.name, "simulated": pair.simulated, **pair.measured.to_json("measured")} for pair in pairs
-    ]
+def _parts_table(each: _InOneProcess) -> Table:
+    rows: list[dict[str, Any]] = []
+    for schedule, profile in each.profiles.items():
+        parts = {part.name: profile.part_ms[part.name] for part in PARTS} | {"whole step": profile.total_ms}
+        rows += [
+            {"schedule": schedule, "part": part, "ms": ms, "share": ms / profile.total_ms} for part, ms in parts.items()
+        ]
     columns = (
-        Column("case", "case"),
-        Column("simulated", "simulated", "{:.3f}"),
-        Column("measured_median", "measured, median", "{:.3f}"),
-        Column("measured_min", "least", "{:.3f}"),
-        Column("measured_max", "most", "{:.3f}"),
+        Column("schedule", "schedule"),
+        Column("part", "part"),
+        Column("ms", "ms a step", "{:.2f}"),
+        Column("share", "share", "{:.1%}"),
     )
-    title = f"Paced hosts, K = {STAGES}, M = {MICRO_BATCHES}: step over the unchecked step"
-    return Table("paced", title, columns, rows)
-
-
-def _chart(pairs: Sequence[PacedPair]) -> Chart:
-    return Chart(
-        title="Checked over unchecked step, paced hosts",
-        x_label="checked / unchecked",
-        rows=tuple(ChartRow(pair.case.name, pair.measured.values, pair.case.has_goal) for pair in pairs),
-        limits=tuple((limit, f"goal, {schedule}: {limit}") for schedule, limit in PACED_GOALS.items()),
-        form="{:.3f}",
-    )
+    title = f"Where the shield's own time goes, before_commit, {each.of.name}"
+    return Table(f"parts_{each.of.size.step_tokens}", title, columns, rows)

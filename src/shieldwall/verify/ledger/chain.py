@@ -77,7 +77,7 @@ def read_signed(row: Row) -> Signed[Any]:
 
 
 def check_signature(row: Row, statement: Any, roster: Roster) -> None:
-    """Whether the row's signer is known and has signed the row's statement.
+    """Whether the row's signer is known and has signed the row's statement, which `read_statement` made of its body.
 
     Raises:
         LedgerError: SW-L104.
@@ -85,7 +85,7 @@ def check_signature(row: Row, statement: Any, roster: Roster) -> None:
     if row.signer not in roster.keys:
         raise _unsigned(row, "is of a party that the ledger does not know", "a party of the run", repr(row.signer))
     if not _SIGNATURE.fullmatch(row.signature) or not roster.verifies(
-        row.signer, statement.kind, statement.to_json(), bytes.fromhex(row.signature)
+        row.signer, statement.kind, row.body.encode(), bytes.fromhex(row.signature)
     ):
         raise _unsigned(
             row, f"is not signed by {row.signer}", f"{row.signer}'s signature of exactly this", "another or none"

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shieldwall.core.canonical import canonical_bytes
 from shieldwall.core.errors import LedgerFileError
 from shieldwall.core.files import PARTIAL, flush_to_disk, storing
 from shieldwall.core.signing import Identity, Signed, Statement
@@ -111,10 +110,9 @@ class LedgerWriter:
         kind = kind or statement.kind
         if kind not in KINDS:
             raise ValueError(f"the ledger has no rows of kind {kind!r}")
-        body = canonical_bytes(statement.to_json()).decode()
         seq = self._count + len(self._pending)
         step = filed_under(statement, self._run, self._step)
-        row = Row(seq, step, kind, signed.signer, body, signed.signature.hex())
+        row = Row(seq, step, kind, signed.signer, signed.content.decode(), signed.signature.hex())
         self._pending.append(chained(row, self._pending_head))
 
     def record(self, statement: Statement) -> None:
