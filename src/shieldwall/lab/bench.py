@@ -92,7 +92,7 @@ SCALES: Mapping[Scale, Sizes] = {
         memory=(_BALANCED, _WEIGHTS),
         pacing=paced_cases(),
         shield_sizes=(
-            ShieldSize(size=Size(block_tokens=256, micro_batch_size=4), steps=1, has_goal=True),
+            ShieldSize(size=Size(block_tokens=512), steps=1, has_goal=True),
             ShieldSize(size=Size(), steps=2, has_goal=False),
         ),
         shield=paced_shield_cases(),

@@ -53,7 +53,8 @@ class ShieldSize:
     @property
     def name(self) -> str:
         """Its tokens, in words."""
-        return f"{self.size.step_tokens:,} tokens a step"
+        size = self.size
+        return f"{size.step_tokens:,} tokens a step in {size.micro_batches} x {size.micro_batch_size} x {size.block_tokens}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class _InOneProcess:
 
 
 async def measure_shield_cost(settings: ShieldCostSettings, ticker: Ticker) -> Report:
-    """Run the benchmark. Cost: at each size `repeats` + 2 chunks of eight ways, and two paced steps a second."""
+    """Run the benchmark. Cost: at each size `repeats` + 2 chunks of eight ways; then the paced cases."""
     measured = [await _measure_size(each, settings.repeats, settings.seed, ticker) for each in settings.sizes]
     pairs = await measure_paced(settings.paced, settings.paced_repeats, settings.seed, ticker)
     goals = [goal for each in measured if each.of.has_goal for goal in _goals(each)]
@@ -121,7 +122,7 @@ _NOTES = (
     " was set for the smaller step.",
     "Hashing, signing, verifying and the ledger were timed under Python's profiler, which makes Python code look slower"
     " than it is.",
-    "Paced hosts: F = 40 ms, B = 80 ms, each pass by a timer; checked and unchecked steps in turns.",
+    "Paced hosts: F = 100 ms, B = 200 ms, each pass by a timer; checked and unchecked steps in turns.",
 )
 
 

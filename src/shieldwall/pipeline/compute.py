@@ -14,12 +14,18 @@ T = TypeVar("T")
 class Compute(Protocol):
     """Runs one action's work and gives its result."""
 
+    @property
+    def leaves_loop(self) -> bool:
+        """Whether the event loop goes on while it computes, so that the host can hear and answer meanwhile."""
+
     async def run(self, action: Action, work: Callable[[], T]) -> T:
         """The result of `work`, which computes `action`."""
 
 
 class InlineCompute:
     """Computes at once, on the event loop: right where all hosts share one processor."""
+
+    leaves_loop = False
 
     async def run(self, action: Action, work: Callable[[], T]) -> T:
         del action
@@ -32,6 +38,8 @@ class PacedCompute:
     Args:
         seconds_of: duration of an action in seconds; if the work itself takes longer, that counts.
     """
+
+    leaves_loop = True
 
     def __init__(self, seconds_of: Callable[[Action], float]) -> None:
         self._seconds_of = seconds_of

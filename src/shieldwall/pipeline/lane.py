@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from shieldwall.pipeline.hosted_stage import HostedStage
 from shieldwall.pipeline.lane_text import Key, made_by, read_lane
 from shieldwall.pipeline.mailbox import Mailbox, MicroBatchVoid
 from shieldwall.schedule import Action, Kind
+
+T = TypeVar("T")
 
 
 class NonFiniteFound(Exception):  # noqa: N818 (reported by the host, never shown)
@@ -157,13 +160,17 @@ class LanePlayer:
             for hook in self._hooks:
                 value = await hook.before_forward(border, value)
         if stage.model.span.head:
-            await self._compute.run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
+            await self._run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
             return
-        output = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, value))
+        output = await self._run(action, lambda: self._compute_forward(stage, micro_batch, value))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
         require_finite(output, border.slot, "an activation")
         await self._keep_made(action, key, output)
+
+    async def _run(self, action: Action, work: Callable[[], T]) -> T:
+        computing = self._compute.run(action, work)
+        return await (self._mailbox.meanwhile(computing) if self._guard and self._compute.leaves_loop else computing)
 
     def _compute_forward(self, stage: HostedStage, micro_batch: int, value: Tensor) -> Tensor:
         play = self._play
@@ -185,7 +192,7 @@ class LanePlayer:
             gradient = self._use(Key(True, action.stage + 1, micro_batch))
             for hook in self._hooks:
                 gradient = await hook.before_backward(border, gradient)
-        sent_back = await self._compute.run(action, lambda: stage.backward(micro_batch, gradient))
+        sent_back = await self._run(action, lambda: stage.backward(micro_batch, gradient))
         if sent_back is None:
             return
         for hook in self._hooks:
@@ -206,9 +213,9 @@ class LanePlayer:
             self._unchecked.add((action.stage, action.micro_batch))
         elif not (backward and forward_left_out):  # without a forward pass there is nothing to go back over
             if backward:
-                made = await self._compute.run(action, lambda: stage.backward(micro_batch, given))
+                made = await self._run(action, lambda: stage.backward(micro_batch, given))
             else:
-                made = await self._compute.run(action, lambda: self._compute_forward(stage, micro_batch, given))
+                made = await self._run(action, lambda: self._compute_forward(stage, micro_batch, given))
         source = self._made_from(action)
         if self._guard and source:
             await self._guard.check(border.slot, source, made)

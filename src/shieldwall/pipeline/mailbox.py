@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from shieldwall.core.messages import Discard, Message, Note, Play, TensorFrame, 
 from shieldwall.pipeline.guard import Guard
 from shieldwall.transport import Endpoint
 
+T = TypeVar("T")
 Attend = Callable[[Message], Awaitable[bool]]
 """Answers what cannot wait; False where a message can."""
 Flush = Callable[[], Awaitable[None]]
@@ -106,6 +109,24 @@ class Mailbox:
             raise StepDiscarded
         if slot.micro_batch in self.void:
             raise MicroBatchVoid
+
+    async def meanwhile(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives. What comes in while it waits is sorted and answered: others may wait for a settlement
+        that needs no more of this host than to hear the header."""
+        working = asyncio.create_task(work)
+        receiving: asyncio.Task[Message] | None = None
+        try:
+            while not working.done():
+                receiving = receiving or asyncio.create_task(self._endpoint.receive())
+                await asyncio.wait({working, receiving}, return_when=asyncio.FIRST_COMPLETED)
+                if receiving.done():
+                    message, receiving = receiving.result(), None
+                    await self._sort(message)
+        finally:
+            working.cancel()
+            if receiving:
+                receiving.cancel()
+        return working.result()
 
     async def take_order(self) -> Message:
         """The next order, waiting for it."""
