@@ -20,6 +20,7 @@ bench: $(STAMP)
 	$(BIN)/python -m shieldwall.lab.bench --out docs/results
 
 experiments: bench
+	$(BIN)/python -m shieldwall.lab.shield_property --runs 2000 --out docs/results
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

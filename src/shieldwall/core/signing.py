@@ -96,7 +96,7 @@ class Roster:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _is_signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether these exact bytes carry that key's signature. Several guards and the court of one process ask the same."""
+    """Whether these exact bytes carry that key's signature; the guards and the court of one process ask the same."""
     try:
         _public_key(public).verify(signature, message)
     except InvalidSignature:

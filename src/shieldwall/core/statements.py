@@ -72,10 +72,9 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """A checker's claim that the maker is wrong: from `root_in` it got `root_out`, the maker signed `claimed`."""
+class _Difference:
+    """A checker's word that a slot is not as the maker says: what it was fed, what it got, what the maker named."""
 
-    kind: ClassVar[str] = "alert"
     slot: Slot
     root_in: str
     root_out: str
@@ -91,22 +90,17 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inquiry:
+class Alert(_Difference):
+    """A checker's claim that the maker is wrong: from `root_in` it got `root_out`, the maker signed `claimed`."""
+
+    kind: ClassVar[str] = "alert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry(_Difference):
     """A checker's question: the maker names the input `claimed`, what I was sent for it is `root_in`. No accusation."""
 
     kind: ClassVar[str] = "inquiry"
-    slot: Slot
-    root_in: str
-    root_out: str
-    claimed: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "slot": self.slot.to_json(),
-            "root_in": self.root_in,
-            "root_out": self.root_out,
-            "claimed": self.claimed,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
+from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.seeds import derive_seed
 from shieldwall.lab.interleaved import SPEED_COLUMNS, InThisProcess, Measured, measure_in_turns
 from shieldwall.lab.overhead import Part, StepProfile, profile_steps
@@ -53,8 +56,8 @@ class ShieldSize:
     @property
     def name(self) -> str:
         """Its tokens, in words."""
-        size = self.size
-        return f"{size.step_tokens:,} tokens a step in {size.micro_batches} x {size.micro_batch_size} x {size.block_tokens}"
+        micro_batches, sequences, tokens = self.size.shape
+        return f"{self.size.step_tokens:,} tokens a step ({micro_batches} x {sequences} x {tokens})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,8 @@ class _InOneProcess:
 
 async def measure_shield_cost(settings: ShieldCostSettings, ticker: Ticker) -> Report:
     """Run the benchmark. Cost: at each size `repeats` + 2 chunks of eight ways; then the paced cases."""
-    measured = [await _measure_size(each, settings.repeats, settings.seed, ticker) for each in settings.sizes]
+    with pinned_arithmetic(torch.device("cpu"), threads=1):
+        measured = [await _measure_size(each, settings.repeats, settings.seed, ticker) for each in settings.sizes]
     pairs = await measure_paced(settings.paced, settings.paced_repeats, settings.seed, ticker)
     goals = [goal for each in measured if each.of.has_goal for goal in _goals(each)]
     return Report(
@@ -118,11 +122,12 @@ async def measure_shield_cost(settings: ShieldCostSettings, ticker: Ticker) -> R
 
 _NOTES = (
     "Duplicates alone play the checked plan, update included, without guards, court and ledger: what must be repeated.",
+    "Torch computes with one thread here: with two on two shared cores, pairs of equal steps differ by a quarter.",
     "A step's states are hashed once however many tokens it has: the fewer tokens, the more the shield weighs. No goal"
     " was set for the smaller step.",
     "Hashing, signing, verifying and the ledger were timed under Python's profiler, which makes Python code look slower"
     " than it is.",
-    "Paced hosts: F = 100 ms, B = 200 ms, each pass by a timer; checked and unchecked steps in turns.",
+    "Paced hosts: F = 150 ms, B = 300 ms, each pass by a timer; checked and unchecked steps in turns.",
 )
 
 

@@ -26,7 +26,7 @@ from shieldwall.pipeline.compute import PacedCompute
 from shieldwall.recovery.views import with_duplicates
 from shieldwall.schedule import Host, StageCosts, When, chain_custody, make_plan, simulate, usual_hosts
 
-COSTS = StageCosts(forward_s=(0.1,) * STAGES, backward_s=(0.2,) * STAGES)
+COSTS = StageCosts(forward_s=(0.15,) * STAGES, backward_s=(0.3,) * STAGES)
 """Long against what six hosts in one process cost each other, about 2 ms at each pass."""
 GOALS = {"gpipe": 1.16, "1f1b": 1.10}
 """By schedule: checked over unchecked step, every stage on a host of its own, settled before the commit."""
@@ -80,7 +80,7 @@ def paced_shield_cases() -> tuple[PacedShieldCase, ...]:
 
 
 async def measure_paced(cases: Sequence[PacedShieldCase], repeats: int, seed: int, ticker: Ticker) -> list[PacedPair]:
-    """Each case against its unchecked twin. Cost: about seven seconds for each repeat of each.
+    """Each case against its unchecked twin. Cost: about ten seconds for each repeat of each.
 
     Args:
         cases: what is played.

@@ -181,12 +181,12 @@ class Trained:
     @property
     def verdicts(self) -> list[Verdict]:
         """Of a run that was checked; empty for one that was not."""
-        return self.court.verdicts if self.court else []
+        return self.court.book.verdicts if self.court else []
 
     @property
     def alerts(self) -> int:
         """Of a run that was checked; 0 for one that was not."""
-        return self.court.alerts if self.court else 0
+        return self.court.book.alerts if self.court else 0
 
     @property
     def refusals(self) -> list[Refusal]:

@@ -133,7 +133,7 @@ class TrainingLoop:
         self._progress = replace(self._progress, step=step + 1)
         line = self._line(result, seconds)
         tell_verdicts(tools.watch, tools.view, step)
-        culprits = tools.court.take_condemned() if tools.court else []
+        culprits = tools.court.book.take_condemned() if tools.court else []
         await self._expel(culprits)
         try:
             perplexity = await self._evaluate_if_due()

@@ -9,7 +9,7 @@ from typing import Any
 from shieldwall.attacks import AttackLog
 from shieldwall.core.verdicts import Verdict
 from shieldwall.verify.court import Court
-from shieldwall.verify.court.court import WITHHOLDING
+from shieldwall.verify.court.book import WITHHOLDING
 
 Line = Mapping[str, Any]
 
@@ -70,14 +70,14 @@ class Watch:
 
     def untold(self) -> list[Verdict]:
         """Verdicts since the last call."""
-        verdicts = self._court.verdicts[self._told :] if self._court else []
+        verdicts = self._court.book.verdicts[self._told :] if self._court else []
         self._told += len(verdicts)
         return verdicts
 
     def take(self, step: int, rerun: int = 0) -> News:
         """News since the last call; `step` is the one in work. An evaluation behind it is part of the next one."""
-        alerts = self._court.alerts if self._court else 0
-        verdicts = self._court.verdicts[self._verdicts :] if self._court else []
+        alerts = self._court.book.alerts if self._court else 0
+        verdicts = self._court.book.verdicts[self._verdicts :] if self._court else []
         fired = self._log.fired if self._log else 0
         news = News(
             alerts=alerts - self._alerts,

@@ -7,10 +7,13 @@ with code 1.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +24,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.attacks import ATTACKS
-from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.lab.record import Origin
 from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
@@ -30,25 +32,39 @@ from shieldwall.lab.shield_property.laws import examine
 from shieldwall.lab.shield_property.report import write_report
 
 
-def run_missing(journal: Journal, seed: int, runs: int) -> Iterator[Row]:
+def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> Iterator[Row]:
     """Examine what is not in the journal yet; each row is in it before it is handed over.
 
     Args:
         journal: of this seed.
         seed: of all draws.
         runs: how many there are to be in the end.
+        processes: how many examine at once; each computes with one thread.
     """
     journal.mend()
-    kinds, done = sorted(ATTACKS), journal.rows()
+    done = journal.rows()
+    missing = [number for number in range(runs) if number not in done]
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up)
     with tempfile.TemporaryDirectory() as models:
-        for number in range(runs):
-            if number in done:
-                continue
-            drawn = draw_numbered(seed, number, kinds)
-            examined = examine(drawn, model_folder(drawn.case, Path(models)))
-            row = {"number": number, "attack": dict(drawn.attack), "drawn": str(drawn), **asdict(examined)}
-            journal.add(row)
-            yield row
+        try:
+            for waiting in [pool.submit(_examine, seed, number, Path(models)) for number in missing]:
+                row = waiting.result()
+                journal.add(row)
+                yield row
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _set_up() -> None:
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _examine(seed: int, number: int, models: Path) -> Row:
+    drawn = draw_numbered(seed, number, sorted(ATTACKS))
+    examined = examine(drawn, model_folder(drawn.case, models / str(os.getpid())))
+    return {"number": number, "attack": dict(drawn.attack), "drawn": str(drawn), **asdict(examined)}
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -59,21 +75,17 @@ def main(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; made if it is not there.")],
     runs: Annotated[int, typer.Option(min=1, help="Drawn pipelines, those in the journal included.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="How many run at once, each with one thread.")] = 2,
 ) -> None:
-    """Hold drawn pipelines with drawn attackers against the shield's laws; about a second and a half for each."""
+    """Hold drawn pipelines with drawn attackers against the shield's laws; each takes about a second and a half."""
     origin = Origin(command=" ".join(["python -m shieldwall.lab.shield_property", *sys.argv[1:]]), seed=seed, threads=1)
     journal = Journal(out / f"shield-{seed}.jsonl")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with (
-            pinned_arithmetic(torch.device("cpu"), 1),
-            Progress(*columns, console=Console(stderr=True)) as progress,
-        ):
+        with Progress(*columns, console=Console(stderr=True)) as progress:
             there = sum(number < runs for number in journal.rows())
             task = progress.add_task("runs", total=runs, completed=there)
-            for _ in run_missing(journal, seed, runs):
+            for _ in run_missing(journal, seed, runs, processes):
                 progress.advance(task)
         rows = [row for number, row in sorted(journal.rows().items()) if number < runs]
         for path in write_report(out, rows, origin):

@@ -21,7 +21,7 @@ class DuplicateOversight:
 
     def __init__(self, court: Court) -> None:
         self.court = court
-        self._updates = Updates(court)
+        self._updates = Updates(court.hearing, court.book, repairs=court.repairs)
         self._clip_coefficient, self._learning_rate = 1.0, 0.0
 
     def see_view(self, view: View) -> None:

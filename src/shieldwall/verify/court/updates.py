@@ -15,7 +15,8 @@ from shieldwall.core.signing import Signed
 from shieldwall.core.statements import GradientClaim, StateOpening, StateSeal, seal_root
 from shieldwall.core.tensor_roots import root_of_roots, tensor_roots
 from shieldwall.core.verdicts import CaseDirection, Verdict
-from shieldwall.verify.court.court import Court
+from shieldwall.verify.court.book import VerdictBook
+from shieldwall.verify.court.hearing import Hearing
 from shieldwall.verify.court.pieces import keep_case
 
 
@@ -23,11 +24,15 @@ class Updates:
     """Joins what stages and duplicates say about one step's update.
 
     Args:
-        court: judges over the run.
+        hearing: what is known of the step.
+        book: where verdicts go.
+        repairs: whether what is wrong is made right; where not, what was prepared stands.
     """
 
-    def __init__(self, court: Court) -> None:
-        self._court = court
+    def __init__(self, hearing: Hearing, book: VerdictBook, *, repairs: bool) -> None:
+        self._hearing = hearing
+        self._book = book
+        self._repairs = repairs
         self._gradients: dict[int, dict[str, Tensor]] = {}
         self.state_roots: dict[int, str] = {}
         """Root of each checked stage's new state, once both copies have it."""
@@ -37,7 +42,7 @@ class Updates:
         self._gradients.clear()
         norms = {name: norm for report in reports for name, norm in report.norms.items()}
         claims = self._by_copy([(report.host, signed) for report in reports for signed in report.claims])
-        for stage in sorted(self._court.assignment.view.checkers):
+        for stage in sorted(self._hearing.work.view.checkers):
             said = {role: claims.get((role, stage)) for role in (Role.STAGE, Role.DUPLICATE)}
             stage_norms = {name: norms[name] for name in _claimed(said[Role.STAGE]) if name in norms}
             if _same_gradients(said[Role.STAGE], said[Role.DUPLICATE], stage_norms):
@@ -58,7 +63,7 @@ class Updates:
         self.state_roots.clear()
         seals = self._by_copy([(report.host, signed) for report in prepared for signed in report.seals])
         openings = self._by_copy([(report.host, signed) for report in opened for signed in report.openings])
-        for stage in sorted(self._court.assignment.view.checkers):
+        for stage in sorted(self._hearing.work.view.checkers):
             roots = {
                 role: _opened_root(seals.get((role, stage)), openings.get((role, stage)))
                 for role in (Role.STAGE, Role.DUPLICATE)
@@ -67,9 +72,9 @@ class Updates:
                 self.state_roots[stage] = roots[Role.STAGE]
                 continue
             gradients = self._gradients.get(stage) or await self._recompute_gradients(stage, talk)
-            state = self._court.recompute.update(
+            state = self._hearing.recompute.update(
                 stage,
-                await self._court.gatherer.state(stage, talk),
+                await self._hearing.gatherer.state(stage, talk),
                 gradients,
                 clip_coefficient=clip_coefficient,
                 learning_rate=learning_rate,
@@ -98,18 +103,18 @@ class Updates:
         got = {role: signed.statement.root if signed else "" for role, signed in said.items()}
         evidence = await self._keep(stage, {}, talk)
         self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got, evidence)
-        if not self._court.repairs:
+        if not self._repairs:
             return dict(norms) or right
         for role in wrong:
-            order = TakeGradients(step=self._court.assignment.step, stage=stage, role=role, gradients=gradients)
+            order = TakeGradients(step=self._hearing.work.step, stage=stage, role=role, gradients=gradients)
             await talk.order(self._host(role, stage), order)
         return right
 
     async def _keep(self, stage: int, numbers: Mapping[str, str], talk: Correspondence) -> tuple[str, ...]:
         """Put away what the stage worked on in the step, and its state before it."""
-        about = {"step": self._court.assignment.step, "stage": stage, "training": True, **numbers}
-        state = await self._court.gatherer.state(stage, talk)
-        return keep_case(self._court.record, await self._court.step_work(stage, talk), state, about)
+        about = {"step": self._hearing.work.step, "stage": stage, "training": True, **numbers}
+        state = await self._hearing.gatherer.state(stage, talk)
+        return keep_case(self._hearing.record, await self._hearing.step_work(stage, talk), state, about)
 
     async def _judge_states(
         self,
@@ -119,17 +124,17 @@ class Updates:
         evidence: tuple[str, ...],
         talk: Correspondence,
     ) -> None:
-        root = self.state_roots[stage] = self._court.recompute.state_root(stage, state)
+        root = self.state_roots[stage] = self._hearing.recompute.state_root(stage, state)
         wrong = [role for role, got in roots.items() if got != root]
         self._convict(stage, wrong, CaseDirection.UPDATE, root, roots, evidence)
-        for role in wrong if self._court.repairs else ():
-            order: Message = TakePrepared(step=self._court.assignment.step, stage=stage, role=role, state=state)
+        for role in wrong if self._repairs else ():
+            order: Message = TakePrepared(step=self._hearing.work.step, stage=stage, role=role, state=state)
             await talk.order(self._host(role, stage), order)
 
     async def _recompute_gradients(self, stage: int, talk: Correspondence) -> dict[str, Tensor]:
-        work = await self._court.step_work(stage, talk)
-        state = await self._court.gatherer.state(stage, talk)
-        return self._court.recompute.gradients(stage, state, self._court.assignment.step, work)
+        work = await self._hearing.step_work(stage, talk)
+        state = await self._hearing.gatherer.state(stage, talk)
+        return self._hearing.recompute.gradients(stage, state, self._hearing.work.step, work)
 
     def _convict(
         self,
@@ -140,12 +145,12 @@ class Updates:
         got: Mapping[Role, str],
         evidence: tuple[str, ...],
     ) -> None:
-        assignment = self._court.assignment
-        self._court.alerts += 1
+        assignment = self._hearing.work
+        self._book.alerts += 1
         for role in wrong:
             culprit = self._host(role, stage)
             what = "gradients" if direction is CaseDirection.GRADIENTS else "new state"
-            self._court.convict(
+            self._book.convict(
                 Verdict(
                     run=assignment.run,
                     view=assignment.view.view,
@@ -167,7 +172,7 @@ class Updates:
             )
 
     def _host(self, role: Role, stage: int) -> str:
-        view = self._court.assignment.view
+        view = self._hearing.work.view
         return view.holders[stage] if role is Role.STAGE else view.checkers[stage]
 
     def _by_copy(self, said: Sequence[tuple[str, Signed[Any]]]) -> dict[tuple[Role, int], Signed[Any]]:
@@ -175,15 +180,15 @@ class Updates:
         filed: dict[tuple[Role, int], Signed[Any]] = {}
         for host, signed in said:
             holding = signed.statement.holding
-            view, step = self._court.assignment.view, self._court.assignment.step
+            view, step = self._hearing.work.view, self._hearing.work.step
             right = holding.step == step and self._host_or_none(holding.role, holding.stage) == host
-            if right and holding.view == view.view and self._court.signed_by(signed.signer, host, signed):
+            if right and holding.view == view.view and signed.signer == host and self._hearing.records.holds(signed):
                 filed[holding.role, holding.stage] = signed
-                self._court.record.add(signed)
+                self._hearing.record.add(signed)
         return filed
 
     def _host_or_none(self, role: Role, stage: int) -> str | None:
-        view = self._court.assignment.view
+        view = self._hearing.work.view
         return view.holders.get(stage) if role is Role.STAGE else view.checkers.get(stage)
 
 

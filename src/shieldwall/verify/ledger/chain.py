@@ -94,32 +94,20 @@ def check_signature(row: Row, statement: Any, roster: Roster) -> None:
 
 def out_of_place(row: Row, what: str, expected: str, got: str) -> LedgerError:
     """The error of a row that no honest writer would have put there."""
-    return LedgerError(
-        "SW-L107",
-        f"row {row.seq} {what}",
-        row=row.seq,
-        where=str(row),
-        expected=expected,
-        got=got,
-        remedy=DISTRUST,
-    )
+    return _refused("SW-L107", row, what, expected, got)
 
 
 def _unsigned(row: Row, what: str, expected: str, got: str) -> LedgerError:
-    return LedgerError(
-        "SW-L104",
-        f"row {row.seq} {what}",
-        row=row.seq,
-        where=str(row),
-        expected=expected,
-        got=got,
-        remedy=DISTRUST,
-    )
+    return _refused("SW-L104", row, what, expected, got)
 
 
 def _broken(row: Row, what: str, expected: str, got: str) -> LedgerError:
+    return _refused("SW-L103", row, what, expected, got)
+
+
+def _refused(code: str, row: Row, what: str, expected: str, got: str) -> LedgerError:
     return LedgerError(
-        "SW-L103",
+        code,
         f"row {row.seq} {what}",
         row=row.seq,
         where=str(row),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from shieldwall.core.canonical import canonical_bytes
 from shieldwall.core.ids import Direction, Role, Slot
@@ -24,6 +25,8 @@ from shieldwall.core.statements import (
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.ledger.fields import Fields
 from shieldwall.verify.ledger.records import ClosingRecord, CommitRecord, ResumeRecord, RunRecord, ViewRecord
+
+D = TypeVar("D", Alert, Inquiry)
 
 CORRECTION = "correction"
 """Kind of the rows whose statement is a header of the initiator in the place of a worker's."""
@@ -119,17 +122,8 @@ def _settlement(fields: Fields) -> Settlement:
     )
 
 
-def _alert(fields: Fields) -> Alert:
-    return Alert(
-        slot=_slot(fields.inner("slot")),
-        root_in=fields.text("root_in"),
-        root_out=fields.text("root_out"),
-        claimed=fields.text("claimed"),
-    )
-
-
-def _inquiry(fields: Fields) -> Inquiry:
-    return Inquiry(
+def _difference(kind: type[D], fields: Fields) -> D:
+    return kind(
         slot=_slot(fields.inner("slot")),
         root_in=fields.text("root_in"),
         root_out=fields.text("root_out"),
@@ -240,8 +234,8 @@ _READERS: dict[str, Callable[[Fields], Any]] = {
     Header.kind: _header,
     CORRECTION: _header,
     Settlement.kind: _settlement,
-    Alert.kind: _alert,
-    Inquiry.kind: _inquiry,
+    Alert.kind: partial(_difference, Alert),
+    Inquiry.kind: partial(_difference, Inquiry),
     Refusal.kind: _refusal,
     Halt.kind: _halt,
     GradientClaim.kind: _gradients,
