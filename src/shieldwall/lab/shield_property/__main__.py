@@ -7,64 +7,19 @@ with code 1.
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
-import torch
-import transformers
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from shieldwall.attacks import ATTACKS
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.lab.record import Origin
-from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
-from shieldwall.lab.shield_property.journal import Journal, Row
-from shieldwall.lab.shield_property.laws import examine
+from shieldwall.lab.shield_property.journal import Journal
 from shieldwall.lab.shield_property.report import write_report
-
-
-def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> Iterator[Row]:
-    """Examine what is not in the journal yet; each row is in it before it is handed over.
-
-    Args:
-        journal: of this seed.
-        seed: of all draws.
-        runs: how many there are to be in the end.
-        processes: how many examine at once; each computes with one thread.
-    """
-    journal.mend()
-    done = journal.rows()
-    missing = [number for number in range(runs) if number not in done]
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up)
-    with tempfile.TemporaryDirectory() as models:
-        try:
-            for waiting in [pool.submit(_examine, seed, number, Path(models)) for number in missing]:
-                row = waiting.result()
-                journal.add(row)
-                yield row
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _set_up() -> None:
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
-def _examine(seed: int, number: int, models: Path) -> Row:
-    drawn = draw_numbered(seed, number, sorted(ATTACKS))
-    examined = examine(drawn, model_folder(drawn.case, models / str(os.getpid())))
-    return {"number": number, "attack": dict(drawn.attack), "drawn": str(drawn), **asdict(examined)}
+from shieldwall.lab.shield_property.runs import run_missing
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
