@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,13 @@ from shieldwall.models.tiny import write_tiny
 MakeModel = Callable[..., Path]
 
 pytest_plugins = ["shared_data"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rare_collections() -> None:
+    """Models come and go by the thousand here; the collector need not look at the libraries' own objects each time."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from shieldwall.lab.shield_property.journal import Journal
 from shieldwall.lab.shield_property.report import write_report
 from shieldwall.lab.shield_property.runs import run_missing
 
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
