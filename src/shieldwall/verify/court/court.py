@@ -21,6 +21,7 @@ from shieldwall.verify.court.hearing import Hearing
 from shieldwall.verify.court.pieces import keep_case
 from shieldwall.verify.court.recompute import Recompute
 from shieldwall.verify.court.record import Record, StepRecord
+from shieldwall.verify.court.referee import Judged
 from shieldwall.verify.court.slot_cases import SlotCases
 from shieldwall.verify.court.slots import causal_order
 
@@ -110,12 +111,19 @@ class Court:
                 if slot.micro_batch not in wrong:
                     return Findings(broken=judged)
                 continue
-            if judged.finding.tainted:
+            if judged.finding.tainted and not self._went_on_right(slot, judged):
                 wrong.add(slot.micro_batch)
                 again |= {slot.micro_batch} if self.repairs else set()
             else:
                 self._cases.let_stand(slot, judged)
         return Findings(again=tuple(sorted(again)))
+
+    def _went_on_right(self, slot: Slot, judged: Judged) -> bool:
+        """Whether nobody went on before the right tensor was settled, whatever else its maker signed for the slot."""
+        settlement = self.hearing.records.settlement(slot)
+        if not (self.repairs and self.hearing.work.settles_before_use and settlement):
+            return False
+        return (settlement.root_in, settlement.root_out) == (judged.root_in, judged.root)
 
     def _follows(self, slot: Slot, again: set[int]) -> bool:
         """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""

@@ -80,7 +80,7 @@ def judge(evidence: Evidence) -> Finding:
     """Apply the rules."""
     accuser = _accuser(evidence)
     if not evidence.headers:
-        return _withheld(evidence, accuser)
+        return _halted_at_another_input(evidence, accuser) or _withheld(evidence, accuser)
     two = _two_roots(evidence.headers)
     if two:
         return Finding(
@@ -183,7 +183,16 @@ def _withheld(evidence: Evidence, accuser: str) -> Finding:
     )
 
 
-def _strange_input(evidence: Evidence, header: Header, accuser: str) -> Finding:
+def _halted_at_another_input(evidence: Evidence, accuser: str) -> Finding | None:
+    """A stage that stopped says what it had stopped at: as with a tensor that was made, its source may have lied."""
+    for complaint in evidence.complaints:
+        if isinstance(complaint.statement, Halt) and complaint.statement.root_in != evidence.root_in:
+            return _strange_input(evidence, complaint.statement, accuser)
+    halted = any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints)
+    return _strange_entry(evidence, accuser) if halted and evidence.entry_used != evidence.entry_root else None
+
+
+def _strange_input(evidence: Evidence, header: Header | Halt, accuser: str) -> Finding:
     """The stage names an input that is not in force: did its source sign that too, or did the stage make it up?"""
     for signed in evidence.source_headers:
         if signed.statement.root_out == header.root_in:

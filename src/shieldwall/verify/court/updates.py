@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shieldwall.core.ids import Role
+from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import Message, Opened, Prepared, StageState, SummedUp, TakeGradients, TakePrepared
 from shieldwall.core.oversight import Correspondence
 from shieldwall.core.signing import Signed
@@ -40,12 +40,17 @@ class Updates:
     async def join_gradients(self, reports: Sequence[SummedUp], talk: Correspondence) -> dict[str, Tensor]:
         """The norms by parameter name; where stage and duplicate differ, those that the referee computes."""
         self._gradients.clear()
-        norms = {name: norm for report in reports for name, norm in report.norms.items()}
+        by_host = {report.host: report.norms for report in reports}
+        norms = dict(by_host.get(INITIATOR, {}))
+        dtypes = {norm.dtype for norm in norms.values()}
         claims = self._by_copy([(report.host, signed) for report in reports for signed in report.claims])
         for stage in sorted(self._hearing.work.view.checkers):
             said = {role: claims.get((role, stage)) for role in (Role.STAGE, Role.DUPLICATE)}
-            stage_norms = {name: norms[name] for name in _claimed(said[Role.STAGE]) if name in norms}
+            reported = by_host.get(self._host(Role.STAGE, stage), {})
+            stage_norms = {name: reported[name] for name in _claimed(said[Role.STAGE]) if name in reported}
+            stage_norms = {name: norm for name, norm in stage_norms.items() if _is_usable(norm, dtypes)}
             if _same_gradients(said[Role.STAGE], said[Role.DUPLICATE], stage_norms):
+                norms |= stage_norms
                 continue
             norms |= await self._judge_gradients(stage, said, stage_norms, talk)
         return norms
@@ -182,7 +187,8 @@ class Updates:
             holding = signed.statement.holding
             view, step = self._hearing.work.view, self._hearing.work.step
             right = holding.step == step and self._host_or_none(holding.role, holding.stage) == host
-            if right and holding.view == view.view and signed.signer == host and self._hearing.records.holds(signed):
+            right = right and (holding.run, holding.view) == (self._hearing.work.run, view.view)
+            if right and signed.signer == host and self._hearing.records.holds(signed):
                 filed[holding.role, holding.stage] = signed
                 self._hearing.record.add(signed)
         return filed
@@ -190,6 +196,11 @@ class Updates:
     def _host_or_none(self, role: Role, stage: int) -> str | None:
         view = self._hearing.work.view
         return view.holders.get(stage) if role is Role.STAGE else view.checkers.get(stage)
+
+
+def _is_usable(norm: Tensor, dtypes: set[torch.dtype]) -> bool:
+    """Whether a norm is one number, of the type that the initiator's own have: another type would round otherwise."""
+    return norm.dim() == 0 and (not dtypes or norm.dtype in dtypes)
 
 
 def _claimed(signed: Signed[GradientClaim] | None) -> Mapping[str, str]:
