@@ -97,6 +97,28 @@ def test_an_added_row_is_named(name: str, data: st.DataObject) -> None:
     assert (error.code, error.row) == ("SW-L103", at)
 
 
+@pytest.mark.parametrize("seq", [-1, -(2**63)])
+@pytest.mark.parametrize("allow_open", [False, True])
+def test_a_row_before_the_first_is_named(seq: int, allow_open: bool) -> None:
+    """As `ledger show` would show it, it has to be seen by `verify`."""
+    name = "eventful"
+    verdict = next(row for row in rows_of(name) if row.kind == "verdict")
+    with copy_of(name) as path:
+        run_sql(path, ("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", replace(verdict, seq=seq).stored))
+        error = refusal(path, name, allow_open=allow_open)
+    assert (error.code, error.row) == ("SW-L103", seq)
+    assert f"row {seq} is out of place" in str(error)
+
+
+@pytest.mark.parametrize("seq", [0, 1, 10])
+def test_a_field_that_sqlite_does_not_hand_out_is_named(seq: int) -> None:
+    with copy_of("quiet") as path:
+        run_sql(path, ("UPDATE rows SET body = zeroblob(?) WHERE seq = ?", (65 * 2**20, seq)))
+        error = refusal(path, "quiet")
+    assert (error.code, error.row) == ("SW-L101", seq)
+    assert f"row {seq}" in str(error)
+
+
 @derandomized
 @given(name=names, data=st.data())
 def test_two_swapped_rows_are_named(name: str, data: st.DataObject) -> None:

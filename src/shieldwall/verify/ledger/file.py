@@ -21,6 +21,9 @@ _BATCH = 500
 _LONGEST_BYTES = 64 * 2**20
 """No field is longer; SQLite refuses it before memory is taken."""
 
+_LOWEST = -(2**63)
+"""No row number is lower; rows before the first one are rows that somebody added."""
+
 _HEAD_BYTES = 100
 _LARGEST_PAGE_BYTES = 65536
 """Stands as 1 in the two bytes of the file's head."""
@@ -43,14 +46,14 @@ class LedgerFile:
         self._connection = connection
 
     def rows(self, first: int = 0) -> Iterator[Row]:
-        """All rows in their order, from number `first` on.
+        """All rows in their order, from number `first` on; from 0 means all that there are, a row -1 among them.
 
         Raises:
             LedgerError: SW-L101, the file is damaged; SW-L102, a field is not of its column's type.
         """
         expected, batch = first, [None]
         while batch:
-            batch = self._batch(expected)
+            batch = self._batch(expected or _LOWEST)
             for values in batch:
                 row = self._row(expected, values)
                 expected = row.seq + 1
@@ -131,7 +134,11 @@ class LedgerFile:
         return int((_LARGEST_PAGE_BYTES if page_bytes == 1 else page_bytes) * pages)
 
     def _batch(self, first: int) -> list[Any]:
-        """Rows from `first` on; where a field is no text, those before it, so that the error names the right row."""
+        """Rows from `first` on; where one cannot be read, those before it, so that the error names the right row.
+
+        Python's cursor steps to the next row before it hands out one, and loses it if there is an error; so the one
+        before a row that cannot be read is asked for alone.
+        """
         query = f"SELECT {COLUMNS} FROM rows WHERE seq >= ? ORDER BY seq LIMIT {_BATCH}"  # noqa: S608 (fixed text)
         batch: list[Any] = []
         cursor = self._connection.cursor()
@@ -140,10 +147,20 @@ class LedgerFile:
             batch.extend(cursor)  # keeps what came before an error
         except sqlite3.Error as error:
             if not batch:
-                raise self._damaged(str(error), first) from error
+                batch = self._alone(first, error)
         finally:
             cursor.close()
         return batch
+
+    def _alone(self, first: int, why: sqlite3.Error) -> list[Any]:
+        query = f"SELECT {COLUMNS} FROM rows WHERE seq >= ? ORDER BY seq LIMIT 1"  # noqa: S608 (fixed text)
+        try:
+            found = self._connection.execute(query, (first,)).fetchall()
+        except sqlite3.Error as error:
+            raise self._damaged(str(error), max(first, 0)) from error
+        if not found:
+            raise self._damaged(str(why), max(first, 0)) from why
+        return found
 
     def _ask(self, query: str, *values: str) -> list[Any]:
         try:
