@@ -57,17 +57,17 @@ class Gatherer:
         return made_from(slot, self._stages)
 
     async def headers(self, slot: Slot | None, talk: Correspondence, hosts: Iterable[str]) -> list[Signed[Header]]:
-        """Everything that the maker signed for `slot`, filed here or shown by one of `hosts`; one for each root."""
+        """Everything that the maker signed for `slot`, filed here or shown by one of `hosts`, each once."""
         if slot is None:
             return []
-        found = {signed.statement.root_out: signed for signed in self._records.headers(slot)}
+        found = {signed.content: signed for signed in self._records.headers(slot)}
         for host in hosts:
             shown = (await talk.show(host, slot)).header
             maker = self._view.holders[slot.stage]
-            if shown is None or shown.statement.slot != slot or shown.statement.root_out in found:
+            if shown is None or shown.statement.slot != slot or shown.content in found:
                 continue
             if shown.signer == maker and self._records.holds(shown):
-                found[shown.statement.root_out] = shown
+                found[shown.content] = shown
                 self._record.add(shown)
         return list(found.values())
 
