@@ -57,7 +57,7 @@ class Gatherer:
         return made_from(slot, self._stages)
 
     async def headers(self, slot: Slot | None, talk: Correspondence, hosts: Iterable[str]) -> list[Signed[Header]]:
-        """Everything that the maker signed for `slot`, filed here or shown by one of `hosts`, each once."""
+        """Everything that the maker signed for `slot`, filed before or shown by one of `hosts` now; each once."""
         if slot is None:
             return []
         found = {signed.content: signed for signed in self._records.headers(slot)}
@@ -66,7 +66,7 @@ class Gatherer:
             maker = self._view.holders[slot.stage]
             if shown is None or shown.statement.slot != slot or shown.content in found:
                 continue
-            if shown.signer == maker and self._records.holds(shown):
+            if shown.signer == maker and self._records.file(shown):
                 found[shown.content] = shown
                 self._record.add(shown)
         return list(found.values())
@@ -74,8 +74,7 @@ class Gatherer:
     async def is_made(self, slot: Slot, talk: Correspondence) -> bool:
         """Whether the maker has signed for `slot`; a header that it kept from the initiator is asked of its users."""
         if not self._records.headers(slot):
-            for signed in await self.headers(slot, talk, self._who_may_have(slot)):
-                self._records.file(signed)
+            await self.headers(slot, talk, self._who_may_have(slot))
         return bool(self._records.headers(slot))
 
     async def tensor(self, slot: Slot, talk: Correspondence) -> Tensor:
