@@ -1,10 +1,11 @@
 """The six rules, as a function of evidence: exactly one culprit, or nobody (design 4.6; facts: the six referee rules).
 
     4 withholding      the stage cannot show what it made                                             the stage
-    3 equivocation     one maker signed two roots for one slot                                        that maker
+    3 equivocation     one maker signed two different headers for one slot                            that maker
     2 input lie        the stage names an input that its source never signed                          the stage
     5 wrong weights    the stage names another state than the one that was co-signed                  the stage
-    1 wrong compute    what the referee computes differs from what the stage signed                   the stage
+    1 wrong compute    what the referee computes differs from what the stage signed, or its header    the stage
+                       does not describe it
                        it does not differ, and the checker said otherwise                             the checker
     6 garbage passed on: work on a bad but signed input is right work; each slot is judged by the input that was signed
       for it, so the walk upstream ends at the first stage whose input is right and whose output is wrong.
