@@ -27,7 +27,7 @@ from shieldwall.models.weights import WeightFiles
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.attackers import check_attacks
 from shieldwall.run.corpus import describe_rows, run_steps
-from shieldwall.run.defence import is_over
+from shieldwall.run.defence import check_record, is_over
 from shieldwall.run.folder import (
     RunFolder,
     create,
@@ -99,6 +99,7 @@ def train(
         if is_over(run_folder):
             publish_summary(run_folder)
             return TrainResult(run_folder.path, Summary.read(run_folder.summary))
+        check_record(named, run_folder)
         try:
             return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
         except InputError:
