@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from shieldwall import Hook, Summary, train
 from shieldwall.core.hooks import Border
+from shieldwall.run.rejudge import Rejudged
+from shieldwall.verify.ledger import LedgerReport
 from shieldwall.verify.ledger.keys import read_evidence_key, read_run_key, write_key
 
 
@@ -214,6 +217,35 @@ def test_untouched_it_goes_on(stopped: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped, folder)
     assert shieldwall("train", "--run", folder, "--resume").code == 0
     assert shieldwall("ledger", "verify", folder).code == 0
+
+
+def test_what_is_no_plain_file_is_said_to_be_none(told: tuple[Path, Finished], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/null")):
+        result = shieldwall("ledger", "verify", path)
+        assert result.code == 2
+        assert "something that is no plain file" in result.err
+    key = shieldwall("ledger", "verify", told[0], "--reviewer-key", told[0] / "private")
+    assert key.code == 2
+    assert "SW-L204" in key.err
+    assert "got       a folder" in key.err
+
+
+def test_the_command_counts_what_was_falsified(told: tuple[Path, Finished]) -> None:
+    fired = Summary.read(told[0] / "summary.json").attacks_fired
+    assert fired
+    assert f"attacks: {fired} falsified\n" in told[1].out
+
+
+def test_one_is_written_in_the_singular() -> None:
+    report = LedgerReport(run="run", run_key="", key_given=True, config_root="", evidence_key="", rows=1)
+    report.steps = report.slots = report.settlements = report.corrections = report.receipts = report.alerts = 1
+    told = str(report)
+    assert "1 row, 1 step\n" in told
+    assert "1 tensor signed for, 1 settlement, 1 correction, 1 receipt\n" in told
+    assert "1 alert, 0 verdicts\n" in told
+    assert str(Rejudged(1, 1)) == "judged again  1 verdict upheld; 1 has no evidence"
 
 
 @pytest.mark.parametrize("key", ["abc", "", "g" * 64, "0" * 63])

@@ -58,8 +58,10 @@ class Rejudged:
 
     def __str__(self) -> str:
         rules = ", ".join(f"rule {rule}: {count}" for rule, count in sorted(self.by_rule.items()))
-        left = f"; {self.without_evidence} have no evidence" if self.without_evidence else ""
-        return f"judged again  {self.upheld} verdicts upheld{f' ({rules})' if rules else ''}{left}"
+        have = "has" if self.without_evidence == 1 else "have"
+        left = f"; {self.without_evidence} {have} no evidence" if self.without_evidence else ""
+        verdicts = "1 verdict" if self.upheld == 1 else f"{self.upheld} verdicts"
+        return f"judged again  {verdicts} upheld{f' ({rules})' if rules else ''}{left}"
 
 
 def rejudge(run: Path, key_file: Path) -> Rejudged:
