@@ -11,8 +11,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from shieldwall.core.errors import ConfigError, ShieldwallError
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help page is plain text: Typer escapes brackets in it for markup that nobody reads here."""
+
+    def get_help(self, ctx: Any) -> str:
+        return str(super().get_help(ctx)).replace("\\[", "[")
+
 
 app = typer.Typer(
     name="shieldwall",
@@ -38,7 +47,7 @@ RunDir = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="The r
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def train(
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -83,11 +92,13 @@ def train(
     if summary.alerts or summary.verdicts:
         culprits = ", ".join(sorted({row["culprit"] for row in summary.verdicts})) or "nobody"
         _say(f"{summary.alerts} alerts, {len(summary.verdicts)} verdicts; found guilty: {culprits}")
+    if summary.attacks_fired is not None:
+        _say(f"attacks: {summary.attacks_fired:,} falsified")
     _say(f"weights root {summary.weights_root}")
     _say(f"model: {result.folder / 'model'}")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def plan(
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -142,7 +153,7 @@ def plan(
         _say(f"picture             {png}")
 
 
-@app.command(name="eval")
+@app.command(name="eval", cls=PlainCommand)
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A model folder, a checkpoint, or a finished run's folder.")],
     data: Annotated[
@@ -188,7 +199,7 @@ def evaluate(
     _say(f"{found.blocks} blocks of {found.block_tokens} tokens, split {found.split} of {found.data}")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished, running or stopped run.")],
     as_json: AsJson = False,
@@ -210,7 +221,7 @@ def report(
     _say(f"report: {made.page}")
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def demo(run: RunDir = None) -> None:
     """Train the embedded default with a liar among its workers, and again without; compare, verify, evaluate."""
     from shieldwall.dashboard.progress import choose_view
@@ -222,7 +233,7 @@ def demo(run: RunDir = None) -> None:
     tell(run_demo(run, choose_view(_errors(), quiet=False)), _say)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def attacks(as_json: AsJson = False) -> None:
     """List what bad workers can be made to do, for experiments: kinds, parameters, formulas, and what catches them.
 
@@ -237,7 +248,7 @@ def attacks(as_json: AsJson = False) -> None:
     _say(render_attacks())
 
 
-@ledger_app.command(name="verify")
+@ledger_app.command(name="verify", cls=PlainCommand)
 def ledger_verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its ledger.sqlite.")],
     run_key: Annotated[
@@ -273,7 +284,7 @@ def ledger_verify(
         _say(str(judged))
 
 
-@ledger_app.command(name="show")
+@ledger_app.command(name="show", cls=PlainCommand)
 def ledger_show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its ledger.sqlite.")],
     verdicts: Annotated[bool, typer.Option("--verdicts", help="Tell each verdict in words.")] = False,
@@ -285,7 +296,7 @@ def ledger_show(
     _say(show_ledger(run, verdicts=verdicts, as_json=as_json))
 
 
-@config_app.command(name="init")
+@config_app.command(name="init", cls=PlainCommand)
 def config_init() -> None:
     """Print a configuration with every key, its default and its meaning."""
     from shieldwall.config import commented_toml

@@ -54,6 +54,25 @@ def test_a_wrong_setting_is_refused(setting: str, code: str, said: str, tmp_path
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize("setting", ["pipeline.stages=0", "run.stepz=3", "runn.steps=3"])
+def test_an_override_is_named_and_not_the_file_under_it(setting: str, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text("[run]\nthreads = 1\n")
+    given = shieldwall("train", config, "--run", tmp_path / "run", "--set", setting)
+    assert given.code == 2
+    assert f"--set {setting}\n" in given.err
+    assert str(config) not in given.err
+    config.write_text("[pipeline]\nstages = 0\n")
+    written = shieldwall("train", config, "--run", tmp_path / "run", "--set", "run.steps=3")
+    assert f"pipeline.stages in {config}\n" in written.err
+
+
+def test_help_pages_are_plain_text() -> None:
+    for command in ("eval", "train", "report"):
+        assert "\\" not in shieldwall(command, "--help").out
+    assert "[required]" in shieldwall("eval", "--help").out
+
+
 def test_a_refused_run_leaves_no_folder_behind(tmp_path: Path) -> None:
     """So that the corrected command can be given with the same --run."""
     folder = tmp_path / "run"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from attacked import LIAR, write_config
+from attacked import LIAR, configured, write_config
 from commands import Finished, shieldwall
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from shieldwall import Summary
-from shieldwall.verify.ledger.keys import read_evidence_key, read_run_key
+from shieldwall import Hook, Summary, train
+from shieldwall.core.hooks import Border
+from shieldwall.run.rejudge import Rejudged
+from shieldwall.verify.ledger import LedgerReport
+from shieldwall.verify.ledger.keys import read_evidence_key, read_run_key, write_key
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +139,127 @@ def test_a_key_that_others_may_read_is_refused_on_resume(copy: Path) -> None:
     assert result.code == 2
     assert "SW-L204" in result.err
     assert (copy / "metrics.jsonl").exists()
+
+
+class Killed(Exception):  # noqa: N818 (stands for a signal)
+    """The process ends here."""
+
+
+class Stops(Hook):
+    """The process ends in the third step."""
+
+    async def after_forward(self, border: Border, activation_BTD: Any) -> Any:
+        if border.slot.step == 2:
+            raise Killed
+        return activation_BTD
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a checked run that has two steps of three and goes on."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+
+    settings = configured([], "run.steps=3", "checkpoint.every_steps=1")
+    with pytest.raises(Killed):
+        train(settings, folder=folder, hooks_of={"worker-2": [Stops()]})
+    return folder
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("gone", [["run.key"], ["evidence.key"], ["run.key", "evidence.key"]], ids="+".join)
+def test_a_run_goes_on_with_its_own_keys_alone(gone: list[str], stopped: Path, tmp_path: Path) -> None:
+    """Story: resumed without private/, a run made new keys, and sealed its evidence to one that nobody expected."""
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    if len(gone) == 2:
+        shutil.rmtree(folder / "private")
+    else:
+        (folder / "private" / gone[0]).unlink()
+    before = everything_in(folder)
+    result = shieldwall("train", "--run", folder, "--resume")
+    assert result.code == 2
+    assert "SW-L204" in result.err
+    assert gone[0] in result.err
+    assert everything_in(folder) == before
+
+
+def test_evidence_is_sealed_for_one_key_alone(stopped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    (folder / "private" / "evidence.key").unlink()
+    write_key(folder / "private" / "evidence.key", X25519PrivateKey.generate())
+    before = everything_in(folder)
+    result = shieldwall("train", "--run", folder, "--resume")
+    assert result.code == 2
+    assert "SW-L204" in result.err
+    assert "evidence.key" in result.err
+    assert everything_in(folder) == before
+
+
+def test_a_run_does_not_go_on_over_a_ledger_that_was_changed_in_its_middle(stopped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection:
+        connection.execute("UPDATE rows SET body = body || ' ' WHERE seq = 5")
+        connection.commit()
+    before = everything_in(folder)
+    result = shieldwall("train", "--run", folder, "--resume")
+    assert result.code == 3
+    assert "SW-L103" in result.err
+    assert everything_in(folder) == before
+
+
+def test_untouched_it_goes_on(stopped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    assert shieldwall("train", "--run", folder, "--resume").code == 0
+    assert shieldwall("ledger", "verify", folder).code == 0
+
+
+def test_what_is_no_plain_file_is_said_to_be_none(told: tuple[Path, Finished], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/null")):
+        result = shieldwall("ledger", "verify", path)
+        assert result.code == 2
+        assert "something that is no plain file" in result.err
+    key = shieldwall("ledger", "verify", told[0], "--reviewer-key", told[0] / "private")
+    assert key.code == 2
+    assert "SW-L204" in key.err
+    assert "got       a folder" in key.err
+
+
+def test_the_command_counts_what_was_falsified(told: tuple[Path, Finished]) -> None:
+    fired = Summary.read(told[0] / "summary.json").attacks_fired
+    assert fired
+    assert f"attacks: {fired} falsified\n" in told[1].out
+
+
+def test_one_is_written_in_the_singular() -> None:
+    report = LedgerReport(run="run", run_key="", key_given=True, config_root="", evidence_key="", rows=1)
+    report.steps = report.slots = report.settlements = report.corrections = report.receipts = report.alerts = 1
+    told = str(report)
+    assert "1 row, 1 step\n" in told
+    assert "1 tensor signed for, 1 settlement, 1 correction, 1 receipt\n" in told
+    assert "1 alert, 0 verdicts\n" in told
+    assert str(Rejudged(1, 1)) == "judged again  1 verdict upheld; 1 has no evidence"
+
+
+@pytest.mark.parametrize("key", ["abc", "", "g" * 64, "0" * 63])
+def test_what_is_no_fingerprint_is_wrong_input(key: str, told: tuple[Path, Finished]) -> None:
+    result = shieldwall("ledger", "verify", told[0], "--run-key", key)
+    assert result.code == 2
+    assert "SW-L206" in result.err
+    assert "64 hexadecimal digits" in result.err
+
+
+def test_a_fingerprint_may_be_written_as_people_do(told: tuple[Path, Finished]) -> None:
+    plain = key_shown(told[1])
+    spaced = " ".join(plain[at : at + 4].upper() for at in range(0, len(plain), 4))
+    assert shieldwall("ledger", "verify", told[0], "--run-key", spaced).code == 0
 
 
 def test_attacks_are_listed_for_programs_and_people() -> None:

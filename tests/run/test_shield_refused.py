@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({**LIAR, "kind": "sign_flop"}, "SW-A101", 'did you mean "sign_flip"?'),
     ({**LIAR, "factor": 3}, "SW-A102", '"factor"'),
     ({"kind": "sign_flip"}, "SW-A103", "no stage"),
+    ({"kind": "scale", "stage": 2, "factor": math.inf}, "SW-A104", "a finite number"),
+    ({**LIAR, "from_step": 4}, "SW-C105", "a step from 0 to 3: the run has 4"),
     ({"kind": "own_weights", "stage": 2, "direction": "forward"}, "SW-A108", "own_weights"),
 ]
 
@@ -37,6 +40,14 @@ def test_an_attack_that_cannot_be_is_refused(attack: dict[str, Any], code: str, 
     assert said in result.err
     assert "Traceback" not in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
+
+
+def test_single_brackets_are_told_of_double_ones(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(tomli_w.dumps({"attack": LIAR}))
+    result = shieldwall("train", config, "--run", tmp_path / "run")
+    assert result.code == 2
+    assert "write [[attack]] in double brackets" in result.err
 
 
 def test_a_worker_that_would_check_itself_is_refused(tmp_path: Path) -> None:

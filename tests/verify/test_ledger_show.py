@@ -121,12 +121,16 @@ def test_a_case_comes_with_what_was_signed_about_it() -> None:
     assert tensor.evidence == (root("evidence", 0),)
     kinds = [GradientClaim, GradientClaim, StateSeal, StateSeal, StateOpening, StateOpening]
     assert [type(signed.statement) for signed in update.statements] == kinds
-    assert update.inputs == ()
+    worked_on = {(signed.statement.slot.direction, signed.statement.slot.stage) for signed in update.inputs}
+    stage = update.verdict.stage
+    wanted = {(Direction.FORWARD, 0), (Direction.FORWARD, stage - 1), (Direction.BACKWARD, stage + 1)}
+    assert worked_on == wanted
     backward = next(case for case in found if case.verdict.direction is CaseDirection.BACKWARD)
     came = [signed for signed in backward.inputs if signed.statement.slot.direction is Direction.BACKWARD]
     gone_over = [signed for signed in backward.inputs if signed.statement.slot.direction is Direction.FORWARD]
     assert [signed.statement.slot.stage for signed in came] == [backward.verdict.stage + 1]
-    assert {signed.statement.slot.stage for signed in gone_over} == {backward.verdict.stage - 1}
+    stage = backward.verdict.stage
+    assert {signed.statement.slot.stage for signed in gone_over} == {stage - 1, stage}
 
 
 def test_a_step_done_again_has_its_own_cases(tmp_path: Path) -> None:

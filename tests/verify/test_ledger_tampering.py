@@ -140,6 +140,8 @@ def test_a_cut_tail_shows(name: str, data: st.DataObject) -> None:
         error = refusal(path, name)
         assert error.code == "SW-L106"
         assert "not closed: rows may be missing from its end" in str(error)
+        assert error.row == left
+        assert f"row {left}: the first that is missing" in error.where
         if left:
             report = verify_ledger(path, told(name)[1], allow_open=True)
             assert not report.closed

@@ -111,6 +111,8 @@ def _explain(error: ValidationError, kind: str, kind_class: type[Attack], where:
     wanted = owner.model_fields[key].description or ""
     if first["type"] == "literal_error":
         wanted = f"one of {first['ctx']['expected']}: {wanted}"
+    if first["type"] == "finite_number":
+        wanted = f"a finite number: {wanted}"
     return _misfit(key, wanted, first["input"], where)
 
 

@@ -65,15 +65,19 @@ class Config(Section):
         values = read_toml(path) if path else {}
         for override in overrides:
             apply_override(values, override)
-        return cls.parse(values, str(path) if path else "the command line")
+        return cls._checked(values, str(path) if path else "the command line", overrides)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Config:
         """The configuration in nested plain data; `where` names its origin in errors. Raises as `load` does."""
+        return cls._checked(values, where)
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise explain(error, cls, where) from None
+            raise explain(error, cls, where, overrides) from None
 
     def to_plain(self) -> dict[str, Any]:
         """Nested plain data without the keys that are left out."""

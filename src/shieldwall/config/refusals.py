@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from shieldwall.core.errors import ConfigError
 
+_EVERY_KEY = "shieldwall config init prints every key with its default and meaning"
+_ONE_ATTACK = "write [[attack]] in double brackets; each such table is one attack"
 
-def explain(error: ValidationError, config: type[BaseModel], where: str) -> ConfigError:
-    """The error for the first value of `config` that pydantic refuses: SW-C101 or SW-C102; `where` is its origin."""
+
+def explain(error: ValidationError, config: type[BaseModel], where: str, overrides: Sequence[str] = ()) -> ConfigError:
+    """The error for the first value of `config` that pydantic refuses: SW-C101 or SW-C102.
+
+    Args:
+        error: what pydantic says.
+        config: the model that refused.
+        where: origin of the values.
+        overrides: `section.key=value` over these, of which the last one for a key counts.
+    """
     first = error.errors()[0]
     path = [str(part) for part in first["loc"][:2]]
+    for text in overrides:
+        if text.partition("=")[0].strip().split(".", 1)[: len(path)] == path:
+            where = f"--set {text}"
     if first["type"] == "extra_forbidden":
         return _unknown_key(path, config, where)
     key = ".".join(path[:2])
@@ -23,7 +37,7 @@ def explain(error: ValidationError, config: type[BaseModel], where: str) -> Conf
         where=f"{key} in {where}",
         expected=_wanted(path, config, first["msg"], several=len(error.errors()) > 1),
         got=repr(first.get("input")),
-        remedy="shieldwall config init prints every key with its default and meaning",
+        remedy=_ONE_ATTACK if first["type"] == "list_type" and path == ["attack"] else _EVERY_KEY,
     )
 
 

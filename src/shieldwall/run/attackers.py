@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shieldwall.attacks import AttackHook, AttackLog, place_attacks, read_attacks
 from shieldwall.attacks.aim import PlacedAttack
 from shieldwall.config import Config
+from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import View
 from shieldwall.schedule import Host
@@ -39,6 +40,24 @@ def check_attacks(config: Config, hosts: tuple[Host, ...], spares: list[str]) ->
         workers=[*(host.name for host in hosts if host.name != INITIATOR), *spares],
         seed=config.run.seed,
     )
+
+
+def refuse_idle(config: Config, steps: int) -> None:
+    """Refuse an attack that begins when all is trained: the run would look as if it had been attacked.
+
+    Raises:
+        ConfigError: SW-C105.
+    """
+    for spec in read_attacks(config.attack, "the configuration"):
+        if spec.from_step >= steps:
+            raise ConfigError(
+                "SW-C105",
+                "an attack begins after the last step",
+                where=f"from_step of {spec.where}",
+                expected=f"a step from 0 to {steps - 1}: the run has {steps}",
+                got=str(spec.from_step),
+                remedy="let it begin earlier, or raise run.steps",
+            )
 
 
 def hire_attackers(config: Config, hosts: tuple[Host, ...], spares: list[str]) -> Attackers | None:

@@ -81,18 +81,30 @@ class RunKeys:
     """The run's signing key and its reviewers' key, in a folder that only their owner may read.
 
     Args:
-        folder: `private/` of the run; made with both keys where it is not there.
+        folder: `private/` of the run.
+        begun: whether the run has a ledger. Then both keys must be there: what others were signed or sealed with would
+            be of another run. Else those that are not there are made, and their folder.
 
     Raises:
-        LedgerFileError: SW-L204; a key file cannot be used.
+        LedgerFileError: SW-L204; a key file cannot be used, or is gone; nothing was written then.
         StorageError: SW-S101.
     """
 
-    def __init__(self, folder: Path) -> None:
-        with storing(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        for name, make in ((RUN_KEY, Ed25519PrivateKey.generate), (EVIDENCE_KEY, X25519PrivateKey.generate)):
-            if not (folder / name).exists():
-                write_key(folder / name, make())
+    def __init__(self, folder: Path, *, begun: bool) -> None:
+        if not begun:
+            _make_keys(folder)
         self.identity = Identity(INITIATOR, read_run_key(folder / RUN_KEY))
         self.evidence = read_evidence_key(folder / EVIDENCE_KEY)
+
+    @property
+    def evidence_public(self) -> bytes:
+        """Public half of the reviewers' key, 32 bytes."""
+        return self.evidence.public_key().public_bytes_raw()
+
+
+def _make_keys(folder: Path) -> None:
+    with storing(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for name, make in ((RUN_KEY, Ed25519PrivateKey.generate), (EVIDENCE_KEY, X25519PrivateKey.generate)):
+        if not (folder / name).exists():
+            write_key(folder / name, make())

@@ -105,7 +105,7 @@ class TrainingLoop:
             StorageError: SW-S101; likewise.
             Interrupted: SW-I101; the state after the last committed step is saved.
         """
-        await self._expel(self._tools.expelled)
+        await self._expel(self._tools.expelled, again=True)
         perplexity = None
         while self._progress.step < self._tools.steps and not self._out_of_patience():
             await self._stop_if_wanted()
@@ -165,15 +165,16 @@ class TrainingLoop:
         self._plans.heed(news.alerts)
         return news.to_line()
 
-    async def _expel(self, culprits: Sequence[str]) -> None:
-        """Let the duties of those go over whose work was found to be wrong."""
+    async def _expel(self, culprits: Sequence[str], *, again: bool = False) -> None:
+        """Let the duties of those go over whose work was found to be wrong; on resuming, `again` and told before."""
         tools = self._tools
         if tools.succession is None:
             return
         for culprit in culprits:
             successor = await tools.succession.expel(culprit)
             if successor:
-                tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
+                if not again:
+                    tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
                 self._plans.move(tools.succession.hosts)
 
     async def _evaluate_if_due(self) -> float | None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import name_arithmetic, pinned_arithmetic
 from shieldwall.core.errors import LedgerError, RunFolderError
 from shieldwall.core.flat_state import unflatten_state
-from shieldwall.core.statements import Header
+from shieldwall.core.messages import StageState
 from shieldwall.core.tensor_roots import root_of_roots, tensor_root, tensor_roots
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.models.skeleton import build_skeleton
@@ -29,9 +30,11 @@ from shieldwall.run.planning import find_device, optimizer_settings
 from shieldwall.run.recompute import StageRecompute
 from shieldwall.run.states import Origin, stage_states
 from shieldwall.verify.court.pieces import STATE, WORK, read_work
+from shieldwall.verify.court.recompute import MicroBatchWork
 from shieldwall.verify.ledger.cases import Case, cases
-from shieldwall.verify.ledger.evidence import EvidenceStore
+from shieldwall.verify.ledger.evidence import Evidence, EvidenceStore
 from shieldwall.verify.ledger.keys import read_evidence_key
+from shieldwall.verify.ledger.proof import Proof, WorkRoots
 
 _BY_SIGNATURES = {2, 3}
 """Rules whose proof is in the ledger itself: what was signed, and what was not."""
@@ -55,8 +58,10 @@ class Rejudged:
 
     def __str__(self) -> str:
         rules = ", ".join(f"rule {rule}: {count}" for rule, count in sorted(self.by_rule.items()))
-        left = f"; {self.without_evidence} have no evidence" if self.without_evidence else ""
-        return f"judged again  {self.upheld} verdicts upheld{f' ({rules})' if rules else ''}{left}"
+        have = "has" if self.without_evidence == 1 else "have"
+        left = f"; {self.without_evidence} {have} no evidence" if self.without_evidence else ""
+        verdicts = "1 verdict" if self.upheld == 1 else f"{self.upheld} verdicts"
+        return f"judged again  {verdicts} upheld{f' ({rules})' if rules else ''}{left}"
 
 
 def rejudge(run: Path, key_file: Path) -> Rejudged:
@@ -79,23 +84,23 @@ def rejudge(run: Path, key_file: Path) -> Rejudged:
     store = EvidenceStore(folder.evidence, config.run.name)
     upheld: Counter[int] = Counter()
     missing = 0
+    found = list(cases(run))
+    convicted = {Proof(case).guilt for case in found if case.verdict.direction.is_slot and case.verdict.rule != 3}
     with pinned_arithmetic(find_device(config), config.run.threads):
         judge = _Judge(_referee(config, folder))
-        for case in cases(run):
-            pieces = [store.read(root, key) for root in case.evidence]
-            work = next((piece for piece in pieces if piece.meta.get("what") == WORK), None)
-            state = next((piece for piece in pieces if piece.meta.get("what") == STATE), None)
-            if case.verdict.rule in _BY_SIGNATURES and case.verdict.direction.is_slot:
-                holds = _signed_so(case)
-            elif state is None:
-                missing += 1
-                continue
-            else:
-                holds = judge.agrees(case, work.tensors if work else {}, work.meta if work else {}, state.tensors)
-            if not holds:
-                raise _overturned(case)
-            upheld[case.verdict.rule] += 1
-    return Rejudged(sum(upheld.values()), missing, dict(upheld))
+        for case in found:
+            proof = Proof(case, convicted)
+            if not proof.is_signed:
+                raise _overturned(case, "signatures that do not say so")
+            by_signatures = case.verdict.rule in _BY_SIGNATURES and case.verdict.direction.is_slot
+            holds = (
+                True if by_signatures else judge.agrees(case, proof, [store.read(root, key) for root in case.evidence])
+            )
+            if holds is False:
+                raise _overturned(case, "evidence that says otherwise, or is of other work")
+            missing += holds is None
+            upheld[case.verdict.rule] += holds is True
+    return Rejudged(upheld.total(), missing, {rule: count for rule, count in upheld.items() if count})
 
 
 class _Judge:
@@ -104,58 +109,64 @@ class _Judge:
     def __init__(self, recompute: StageRecompute) -> None:
         self._recompute = recompute
 
-    def agrees(
-        self, case: Case, work: Mapping[str, Tensor], meta: Mapping[str, Any], state: Mapping[str, Tensor]
-    ) -> bool:
-        """Whether the verdict follows: the right root is the one it names, and the culprit signed another."""
-        verdict = case.verdict
-        if verdict.rule == 5 and verdict.direction.is_slot:
-            return any(each.state_root == verdict.got != verdict.expected for each in _headers(case, verdict))
-        root = self._root(verdict, work, meta, state)
-        right = verdict.got if verdict.direction is CaseDirection.STATE else verdict.expected
-        return root == right and verdict.got != verdict.expected
+    def agrees(self, case: Case, proof: Proof, pieces: Sequence[Evidence]) -> bool | None:
+        """Whether the evidence is of the work that was signed, and that work comes out as the verdict says.
 
-    def _root(
-        self, verdict: Verdict, work: Mapping[str, Tensor], meta: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> str:
-        stage, step, state = verdict.stage, verdict.step, unflatten_state(tensors)
-        if verdict.direction is CaseDirection.STATE:
-            return self._recompute.state_root(stage, state)
-        each = read_work(work)
-        if verdict.direction.is_slot:
-            micro_batch = verdict.micro_batch or 0
-            if verdict.direction is CaseDirection.BACKWARD:
-                return tensor_root(self._recompute.gradient(stage, state, step, micro_batch, each[micro_batch]))
-            training = bool(meta.get("training"))
-            made = self._recompute.activation(stage, state, step, micro_batch, each[micro_batch], training=training)
-            return tensor_root(made)
-        gradients = self._recompute.gradients(stage, state, step, each)
-        if verdict.direction is CaseDirection.GRADIENTS:
-            return root_of_roots(tensor_roots(gradients))
-        new = self._recompute.update(
-            stage,
-            state,
-            gradients,
-            clip_coefficient=float.fromhex(meta["clip_coefficient"]),
-            learning_rate=float.fromhex(meta["learning_rate"]),
+        None where it cannot be said: there is no evidence, or the culprit signed nothing wrong, since norms that come
+        with a right claim as tensors are not signed.
+        """
+        parts = {piece.meta.get("what"): piece for piece in pieces}
+        if STATE not in parts:
+            return None
+        work, state = parts.get(WORK, Evidence({}, {})), parts[STATE]
+        verdict, before, each = case.verdict, unflatten_state(state.tensors), read_work(work.tensors)
+        shown = WorkRoots(
+            entries={number: tensor_root(one.entry_BTD) for number, one in each.items()},
+            arrived={
+                number: tensor_root(one.arrived_BTD) for number, one in each.items() if one.arrived_BTD is not None
+            },
+            state=self._recompute.state_root(verdict.stage, before),
         )
-        return self._recompute.state_root(stage, new)
+        if not proof.binds(shown):
+            return False
+        if verdict.direction is CaseDirection.STATE:
+            return shown.state == verdict.got != verdict.expected
+        if verdict.rule == 5 and verdict.direction.is_slot:
+            return True  # the header names another state, whatever was made with it
+        if verdict.direction.is_slot:
+            return self._made(verdict, before, each[verdict.micro_batch or 0]) == verdict.expected
+        gradients = self._recompute.gradients(verdict.stage, before, verdict.step, each)
+        if verdict.direction is CaseDirection.GRADIENTS:
+            if root_of_roots(tensor_roots(gradients)) != verdict.expected:
+                return False
+            signed_wrong = verdict.got != verdict.expected or not proof.claims_norms(_norms(gradients))
+            return True if signed_wrong else None
+        return self._updated(case, before, gradients, work.meta) == verdict.expected != verdict.got
+
+    def _made(self, verdict: Verdict, state: StageState, work: MicroBatchWork) -> str:
+        """Root of what the stage makes in one slot."""
+        stage, step, micro_batch = verdict.stage, verdict.step, verdict.micro_batch or 0
+        if verdict.direction is CaseDirection.BACKWARD:
+            return tensor_root(self._recompute.gradient(stage, state, step, micro_batch, work))
+        training = verdict.direction is CaseDirection.FORWARD
+        return tensor_root(self._recompute.activation(stage, state, step, micro_batch, work, training=training))
+
+    def _updated(
+        self, case: Case, state: StageState, gradients: Mapping[str, Tensor], meta: Mapping[str, Any]
+    ) -> str | None:
+        """Root of the stage's new state; None where the evidence has other numbers than the step was committed with."""
+        clip_coefficient, learning_rate = (float.fromhex(meta[name]) for name in ("clip_coefficient", "learning_rate"))
+        commit = case.commit
+        if commit and (commit.clip_coefficient, commit.learning_rate) != (clip_coefficient, learning_rate):
+            return None
+        new = self._recompute.update(
+            case.verdict.stage, state, gradients, clip_coefficient=clip_coefficient, learning_rate=learning_rate
+        )
+        return self._recompute.state_root(case.verdict.stage, new)
 
 
-def _headers(case: Case, verdict: Verdict) -> list[Header]:
-    said = [signed for signed in (*case.statements, *case.inputs) if signed.signer == verdict.culprit]
-    return [signed.statement for signed in said if isinstance(signed.statement, Header)]
-
-
-def _signed_so(case: Case) -> bool:
-    """Rule 2 or 3: the culprit signed for what no source signed, or signed two tensors for one slot."""
-    verdict = case.verdict
-    headers = [signed.statement for signed in (*case.statements, *case.inputs) if isinstance(signed.statement, Header)]
-    if verdict.rule == 2:
-        signed_roots = {header.root_out for header in headers}
-        return verdict.got not in signed_roots and verdict.got != verdict.expected
-    mine = _headers(case, verdict)
-    return any(one.slot == other.slot and one.root_out != other.root_out for one in mine for other in mine)
+def _norms(gradients: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: float(torch.linalg.vector_norm(gradient).cpu()).hex() for name, gradient in gradients.items()}
 
 
 def _referee(config: Config, folder: RunFolder) -> StageRecompute:
@@ -196,13 +207,13 @@ def _referee(config: Config, folder: RunFolder) -> StageRecompute:
     return StageRecompute(settings, spans, lambda stage: frozen[stage])
 
 
-def _overturned(case: Case) -> LedgerError:
+def _overturned(case: Case, got: str) -> LedgerError:
     verdict = case.verdict
     return LedgerError(
         "SW-L111",
         "a verdict does not follow from its evidence",
         where=f"row {case.row}: {verdict}",
-        expected=f"evidence by which {verdict.culprit} is guilty under rule {verdict.rule}",
-        got="evidence that says otherwise",
+        expected=f"signatures and evidence by which {verdict.culprit} is guilty under rule {verdict.rule}",
+        got=got,
         remedy="do not trust this run's verdicts; ask its owner for another ledger, or run it again",
     )

@@ -25,9 +25,9 @@ from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
-from shieldwall.run.attackers import check_attacks
+from shieldwall.run.attackers import check_attacks, refuse_idle
 from shieldwall.run.corpus import describe_rows, run_steps
-from shieldwall.run.defence import is_over
+from shieldwall.run.defence import check_record, is_over
 from shieldwall.run.folder import (
     RunFolder,
     create,
@@ -99,6 +99,7 @@ def train(
         if is_over(run_folder):
             publish_summary(run_folder)
             return TrainResult(run_folder.path, Summary.read(run_folder.summary))
+        check_record(named, run_folder)
         try:
             return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
         except InputError:
@@ -120,9 +121,10 @@ def _train_locked(
             _as_cut_before(config, folder), materials.source, max(blocks.train.longest, blocks.eval.longest)
         )
         check_attacks(config, run_plan.plan.hosts, spare_names(config))
+        steps = run_steps(config, len(materials.blocks.train))
+        refuse_idle(config, steps)
         refuse_too_large(run_plan.memory_bytes, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
-        steps = run_steps(config, len(materials.blocks.train))
         numbers = {"steps": steps, **run_plan.to_json()}
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX

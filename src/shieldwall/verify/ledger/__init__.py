@@ -4,7 +4,7 @@ from shieldwall.verify.ledger.check import verify_ledger
 from shieldwall.verify.ledger.records import ClosingRecord, CommitRecord, ResumeRecord, RunRecord, ViewRecord
 from shieldwall.verify.ledger.report import LedgerReport
 from shieldwall.verify.ledger.rows import LEDGER_FILE
-from shieldwall.verify.ledger.tail import Tail, read_tail
+from shieldwall.verify.ledger.tail import Tail, check_chain, read_tail
 from shieldwall.verify.ledger.writer import LedgerWriter
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "RunRecord",
     "Tail",
     "ViewRecord",
+    "check_chain",
     "read_tail",
     "verify_ledger",
 ]

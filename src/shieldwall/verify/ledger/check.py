@@ -6,12 +6,13 @@ agreement of all states. The first row that does not hold ends it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shieldwall.core.errors import LedgerError
+from shieldwall.core.errors import LedgerError, LedgerFileError
 from shieldwall.core.ids import Direction
 from shieldwall.core.signing import Roster, fingerprint
 from shieldwall.core.statements import Alert, Header, Receipt, Settlement
@@ -26,6 +27,8 @@ from shieldwall.verify.ledger.rows import Row
 from shieldwall.verify.ledger.states import StateJoin
 from shieldwall.verify.ledger.step_book import Assignments, Said, StepBook
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
 
 def verify_ledger(path: Path, run_key_fingerprint: str | None = None, *, allow_open: bool = False) -> LedgerReport:
     """Check all that a ledger says of itself.
@@ -37,11 +40,20 @@ def verify_ledger(path: Path, run_key_fingerprint: str | None = None, *, allow_o
         allow_open: accept a ledger without a closing row, as that of a run that still goes on.
 
     Raises:
-        LedgerFileError: SW-L201; there is no ledger.
+        LedgerFileError: SW-L201, there is no ledger; SW-L206, that is no fingerprint.
         LedgerError: it does not hold. SW-L101, the file is damaged; SW-L102, it has another form; SW-L103, the chain is
             broken; SW-L104, a signature does not hold; SW-L105, the run's key is another; SW-L106, it is not closed;
             SW-L107, a row is where none like it can be; SW-L108, a step does not join; SW-L109, states do not agree.
     """
+    if run_key_fingerprint is not None and not _FINGERPRINT.fullmatch(_plain(run_key_fingerprint)):
+        raise LedgerFileError(
+            "SW-L206",
+            "that is no fingerprint of a run's key",
+            where="--run-key",
+            expected="64 hexadecimal digits, as the run showed them at its start",
+            got=repr(run_key_fingerprint[:80]),
+            remedy="copy the line `run key ...` of the run; leave --run-key out to take the ledger's own word for it",
+        )
     with open_ledger(path) as ledger:
         chain = Chain()
         walk: _Walk | None = None
@@ -267,7 +279,8 @@ def _not_closed(ledger: LedgerFile, rows: int) -> LedgerError:
     return LedgerError(
         "SW-L106",
         "not closed: rows may be missing from its end",
-        where=str(ledger.path),
+        row=rows,
+        where=f"{ledger.path}, row {rows}: the first that is missing",
         expected="a closing row, signed by the run's key, as the last one",
         got=f"{rows:,} rows without it",
         remedy="if the run is finished, get the whole file from where it was trained; if it goes on, wait for its end",

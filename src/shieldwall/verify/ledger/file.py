@@ -238,10 +238,16 @@ def ledger_path(path: Path) -> Path:
             "there is no ledger",
             where=str(path),
             expected=f"the folder of a run with {LEDGER_FILE} in it, or that file",
-            got="no such file" if not path.is_dir() else f"a folder without {LEDGER_FILE}",
+            got=_what_is_there(path),
             remedy="give the folder of a run that keeps a ledger, such as runs/NAME",
         )
     return file
+
+
+def _what_is_there(path: Path) -> str:
+    if path.is_dir() and not (path / LEDGER_FILE).exists():
+        return f"a folder without {LEDGER_FILE}"
+    return "something that is no plain file" if path.exists() else "no such file"
 
 
 def _connect(file: Path, mode: str) -> sqlite3.Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -56,6 +57,8 @@ def _read_key(path: Path) -> bytes:
     expected = f"a file of mode 0600 with {2 * _KEY_BYTES} hexadecimal digits"
     try:
         mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise _unusable(path, expected, "a folder" if stat.S_ISDIR(mode) else "something that is no plain file")
         if mode & 0o077:
             raise _unusable(path, expected, f"mode {mode & 0o777:04o}: others may read it")
         with path.open("rb") as file:

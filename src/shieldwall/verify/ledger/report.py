@@ -59,12 +59,16 @@ class LedgerReport:
 
     def __str__(self) -> str:
         lines = [
-            f"the ledger of run {self.run} holds: {self.rows:,} rows, {self.steps:,} steps"
+            f"the ledger of run {self.run} holds: {_count(self.rows, 'row')}, {_count(self.steps, 'step')}"
             + (f" and {self.replaced_steps:,} that were replaced" if self.replaced_steps else ""),
             f"run key     {self.run_key}{' (as given)' if self.key_given else ''}",
-            f"work        {self.slots:,} tensors signed for, {self.settlements:,} settlements, "
-            f"{self.corrections:,} corrections, {self.receipts:,} receipts",
-            f"cases       {self.alerts:,} alerts, {len(self.verdicts):,} verdicts",
+            f"work        {_count(self.slots, 'tensor')} signed for, {_count(self.settlements, 'settlement')}, "
+            f"{_count(self.corrections, 'correction')}, {_count(self.receipts, 'receipt')}",
+            f"cases       {_count(self.alerts, 'alert')}, {_count(len(self.verdicts), 'verdict')}",
             *(f"note        {note}" for note in self.warnings),
         ]
         return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -9,6 +9,7 @@ from typing import Any
 
 from shieldwall.core.verdicts import Verdict
 from shieldwall.verify.ledger.cases import Case, cases
+from shieldwall.verify.ledger.proof import signed_got
 from shieldwall.verify.ledger.summary import NOT_VERIFIED, summarize_ledger
 
 _RULES = {
@@ -60,7 +61,7 @@ def case_lines(case: Case) -> Iterator[str]:
     verdict = case.verdict
     yield sentence(verdict)
     yield f"  expected  {verdict.expected or 'nothing'} (what the referee got)"
-    yield f"  got       {verdict.got or 'nothing'}" + (f" (signed by {verdict.culprit})" if verdict.got else "")
+    yield f"  got       {verdict.got or 'nothing'}" + (f" (signed by {verdict.culprit})" if signed_got(case) else "")
     yield f"  reason    {verdict.reason}"
     yield f"  accuser   {verdict.accuser or 'none'}"
     yield f"  found     {_when(case)}"

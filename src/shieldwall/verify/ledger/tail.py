@@ -27,6 +27,8 @@ class Tail:
     """The last view's number; -1 where there is none."""
     attempt: int
     """The highest attempt of any slot so far; -1 where there is none."""
+    evidence_key: bytes = b""
+    """Public key of the reviewers, as the first row has it; empty where no evidence is kept."""
     closed: bool = False
 
 
@@ -68,8 +70,25 @@ def read_tail(path: Path, identity: Identity) -> Tail:
             step=step,
             view=_last_view(ledger),
             attempt=attempt,
+            evidence_key=run.evidence_key,
             closed=last is not None and last.kind == ClosingRecord.kind,
         )
+
+
+def check_chain(path: Path) -> None:
+    """Follow the chain through all rows: a row in the middle that was changed, taken out or put in shows.
+
+    Args:
+        path: the run's folder, or the ledger itself.
+
+    Raises:
+        LedgerFileError: SW-L201; there is none.
+        LedgerError: SW-L101 to SW-L103; the first row that is not what was written.
+    """
+    with open_ledger(path) as ledger:
+        chain = Chain()
+        for row in ledger.rows():
+            chain.follow(row)
 
 
 def _run_record(ledger: LedgerFile, identity: Identity) -> RunRecord:
