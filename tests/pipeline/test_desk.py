@@ -122,12 +122,13 @@ async def _hear(order: Message, answer: Message) -> tuple[list[Message], dict[tu
     assert await desk.next() is None
     await desk.send("ash", order)
     await birch.send(COORDINATOR, answer)  # in another's name
-    await birch.send(COORDINATOR, replace(answer, **{"host": "birch"}))  # in its own, but it was not asked
+    await birch.send(COORDINATOR, replace(answer, host="birch"))  # in its own, but it was not asked
     await birch.send(COORDINATOR, FRAME)
     await birch.send(COORDINATOR, order)
     for field in fields(answer):
         if field.name in OTHERS:
-            await ash.send(COORDINATOR, replace(answer, **{field.name: OTHERS[field.name]}))
+            other: Any = {field.name: OTHERS[field.name]}
+            await ash.send(COORDINATOR, replace(answer, **other))
     await ash.send(COORDINATOR, answer)
     await ash.send(COORDINATOR, answer)  # twice
     await birch.send(COORDINATOR, NOTE)
