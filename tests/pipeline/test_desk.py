@@ -113,6 +113,10 @@ def test_every_order_and_report_is_here() -> None:
     assert {type(report) for _, report in ASKED} == set(get_args(Report))
 
 
+def changed(message: Message, **fields_of_it: object) -> Message:
+    return replace(message, **fields_of_it)  # type: ignore[arg-type]
+
+
 async def _hear(order: Message, answer: Message) -> tuple[list[Message], dict[tuple[str, str], int], list[Note]]:
     """What counts of much that comes after an order to ash, what does not, and the statements."""
     network, filed = MemoryNetwork(), list[Note]()
@@ -122,13 +126,12 @@ async def _hear(order: Message, answer: Message) -> tuple[list[Message], dict[tu
     assert await desk.next() is None
     await desk.send("ash", order)
     await birch.send(COORDINATOR, answer)  # in another's name
-    await birch.send(COORDINATOR, replace(answer, host="birch"))  # in its own, but it was not asked
+    await birch.send(COORDINATOR, changed(answer, host="birch"))  # in its own, but it was not asked
     await birch.send(COORDINATOR, FRAME)
     await birch.send(COORDINATOR, order)
     for field in fields(answer):
         if field.name in OTHERS:
-            other: Any = {field.name: OTHERS[field.name]}
-            await ash.send(COORDINATOR, replace(answer, **other))
+            await ash.send(COORDINATOR, changed(answer, **{field.name: OTHERS[field.name]}))
     await ash.send(COORDINATOR, answer)
     await ash.send(COORDINATOR, answer)  # twice
     await birch.send(COORDINATOR, NOTE)

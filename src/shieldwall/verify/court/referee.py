@@ -149,8 +149,8 @@ def _misdescribed(evidence: Evidence, header: Header, accuser: str) -> Finding |
         culprit=evidence.maker,
         rule=1,
         accuser=accuser,
-        expected=f"{evidence.form}, from {evidence.maker}, for {sorted(evidence.users)}",
-        got=f"{stated}, from {header.source}, for {sorted(header.destinations)}",
+        expected=evidence.computed_root,
+        got=header.description,
         reason=f"{evidence.maker} signed a header that does not describe its tensor",
         tainted=True,
     )
@@ -158,7 +158,7 @@ def _misdescribed(evidence: Evidence, header: Header, accuser: str) -> Finding |
 
 def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
     if any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints):
-        return Finding(
+        return _halted_at_another_input(evidence, accuser) or Finding(
             culprit=evidence.maker,
             rule=1,
             accuser=accuser,
