@@ -16,12 +16,14 @@ from shieldwall.core.ids import COORDINATOR
 from shieldwall.core.messages import Message, Note
 from shieldwall.core.oversight import Assignment
 from shieldwall.core.signing import Identity
-from shieldwall.core.statements import Header, Settlement
+from shieldwall.core.statements import Alert, Header, Refusal, Settlement
 from shieldwall.lab import small_run
 from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
 from shieldwall.lab.shield_property.laws import examine
 from shieldwall.lab.small_run import Trained, train_pipeline
+from shieldwall.run import deployment
 from shieldwall.run.shield import Parties
+from shieldwall.transport import MemoryNetwork
 
 MADE_UP = "ab" * 32
 Falsify = Callable[[Header], Header]
@@ -161,6 +163,33 @@ def test_nothing_is_filed_after_the_join_nor_for_a_slot_that_is_not_in_work(make
     assert len(statements) == before, "it is of a step that is over"
     court.file(Note(signed=last))
     assert len(statements) == before + 1, "in work again, it counts"
+
+
+class LateAccusation(Hook):
+    """Refuses what is right, and accuses its maker once the initiator has looked into that and found nobody guilty."""
+
+    def __init__(self, key: Callable[[], Identity], network: Callable[[], MemoryNetwork]) -> None:
+        self._key, self._network = key, network
+
+    async def before_post(self, destination: str, message: Message) -> Message | None:
+        said = message.signed.statement if isinstance(message, Note) else None
+        if destination != COORDINATOR or not isinstance(said, Settlement):
+            return message
+        refusal = Refusal(slot=said.slot, sender="worker-1", reason="made up")
+        alert = Alert(slot=said.slot, root_in=said.root_in, root_out=MADE_UP, claimed=said.root_out)
+        self._network().deliver("worker-2", COORDINATOR, Note(signed=self._key().sign(refusal)))
+        return Note(signed=self._key().sign(alert))
+
+
+def test_who_accuses_after_a_case_without_culprit_is_heard_and_found_false(
+    key: Callable[[], Identity], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[MemoryNetwork] = []
+    monkeypatch.setattr(deployment, "MemoryNetwork", lambda: made.append(MemoryNetwork()) or made[-1])
+    trained = lie(LateAccusation(key, lambda: made[-1]), "before_use", make_model)
+    assert culprits(trained) == {"worker-2"}
+    checked = SMALL.steps * SMALL.micro_batches * 2
+    assert len(trained.verdicts) == checked, "one for each slot that it accuses"
 
 
 @pytest.mark.parametrize("number", [1821, 1877])

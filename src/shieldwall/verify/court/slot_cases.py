@@ -21,6 +21,7 @@ from shieldwall.verify.court.book import VerdictBook
 from shieldwall.verify.court.hearing import Hearing
 from shieldwall.verify.court.pieces import keep_case
 from shieldwall.verify.court.recompute import MicroBatchWork
+from shieldwall.verify.court.records import Accusation
 from shieldwall.verify.court.referee import Evidence, Finding, Judged, judge
 from shieldwall.verify.court.slots import entry_of, used_by
 
@@ -43,9 +44,13 @@ class SlotCases:
         self._judged: dict[Slot, Judged] = {}
 
     async def close(self, slot: Slot, talk: Correspondence) -> Judged | NonFinite:
-        """Judge a slot, once; a NaN that its stage had to make is nobody's."""
-        if slot in self._judged:
-            return self._judged[slot]
+        """Judge a slot, once, and once more if somebody accuses where nobody was guilty before.
+
+        A NaN that its stage had to make is nobody's.
+        """
+        before = self._judged.get(slot)
+        if before and (before.finding.culprit or not self._is_accused(slot)):
+            return before
         gatherer, view = self._hearing.gatherer, self._hearing.work.view
         maker, checker = view.holders[slot.stage], view.checkers.get(slot.stage, "")
         halts = [each for each in self._hearing.records.complaints(slot) if isinstance(each.statement, Halt)]
@@ -111,6 +116,9 @@ class SlotCases:
         return self._hearing.recompute.activation(
             slot.stage, state, slot.step, slot.micro_batch, work, training=self._hearing.work.training
         )
+
+    def _is_accused(self, slot: Slot) -> bool:
+        return any(isinstance(each.statement, Accusation) for each in self._hearing.records.complaints(slot))
 
     def _is_known_false_accuser(self, finding: Finding, maker: str) -> bool:
         """Whether the culprit only goes on accusing after its first verdict; its word has no weight any more."""
