@@ -117,7 +117,7 @@ def test_every_command_has_its_heading_and_all_of_its_options(pages: dict[str, s
 def test_every_command_of_the_source_is_a_heading(package: Package, pages: dict[str, str]) -> None:
     named = set(
         re.findall(
-            r'@(?:app|config_app|ledger_app)\.command\((?:name="(\w+)", )?cls=PlainCommand\)\ndef (\w+)',
+            r'@(?:app|config_app|ledger_app)\.command\((?:name="(\w+)")?[^)]*\)\ndef (\w+)',
             package.texts["shieldwall.cli"],
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from shieldwall.core.ids import COORDINATOR
 from shieldwall.core.messages import Commit, Message
 from shieldwall.pipeline.mailbox import Mailbox
 from shieldwall.transport import MemoryNetwork
@@ -20,7 +21,7 @@ def _later_than(moment_s: float) -> float:
 async def _take_late() -> tuple[list[Message], list[float], list[float]]:
     """Two orders, when they had arrived, and the moments around their sending; they are taken after all of those."""
     network = MemoryNetwork()
-    host, desk = network.join("ash"), network.join("desk")
+    host, desk = network.join("ash"), network.join(COORDINATOR)
     mailbox = Mailbox(host)
     moments_s = [time.perf_counter()]
     for step in (1, 2):

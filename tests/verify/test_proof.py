@@ -128,11 +128,44 @@ def test_one_header_beside_a_correction_is_guilt_only_with_its_own_verdict() -> 
 
 def test_a_checker_that_asks_without_cause() -> None:
     inquiry = Inquiry(slot=SLOT, root_in=root("input"), root_out=root("right"), claimed=root("claim"))
-    facts: dict[str, Any] = {"rule": 2, "culprit": "ash", "expected": root("input"), "got": root("input")}
+    facts: dict[str, Any] = {"rule": 2, "culprit": "ash", "expected": root("input"), "got": root("claim")}
     assert Proof(case(*said(HEADER), *said(inquiry, by="ash"), **facts)).is_signed
-    elsewhere = replace(HEADER, root_in=root("strange"))
-    assert not Proof(case(*said(elsewhere), *said(inquiry, by="ash"), **facts)).is_signed
+    named = replace(HEADER, root_in=root("claim"))
+    assert not Proof(case(*said(named), *said(inquiry, by="ash"), **facts)).is_signed
     assert not Proof(case(*said(HEADER), **facts)).is_signed
+    strange = replace(inquiry, root_in=root("strange"), claimed=root("input"))
+    facts["got"] = root("strange")
+    assert Proof(case(*said(HEADER), *said(strange, by="ash"), **facts)).is_signed
+    both = said(SOURCE, replace(SOURCE, root_out=root("strange")), by="ash")
+    assert not Proof(case(*said(HEADER), *said(strange, by="ash"), inputs=both, **facts)).is_signed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arithmetic": "another"},
+        {"source": "ash"},
+        {"destinations": ()},
+        {"dtype": "float64"},
+        {"shape": (1, 2, 4)},
+    ],
+)
+def test_a_right_tensor_under_a_header_that_does_not_fit_it(change: dict[str, Any]) -> None:
+    wrong = replace(HEADER, root_out=root("right"), **change)
+    blamed = case(*said(wrong), got=wrong.description)
+    assert Proof(blamed).is_signed
+    assert Proof(blamed).binds(WORK)
+    fitting = replace(HEADER, root_out=root("right"))
+    assert not Proof(case(*said(fitting), got=fitting.description)).is_signed
+    assert not Proof(case(*said(fitting), got=wrong.description)).is_signed
+
+
+def test_a_halt_beside_the_right_tensor() -> None:
+    right, halt = replace(HEADER, root_out=root("right")), Halt(slot=SLOT, root_in=root("input"), what="nan")
+    assert Proof(case(*said(right, halt))).is_signed
+    assert Proof(case(*said(right, halt))).binds(WORK)
+    assert not Proof(case(*said(right))).is_signed
+    assert not Proof(case(*said(HEADER, halt))).is_signed
 
 
 def test_work_counts_with_the_signed_input_and_state_alone() -> None:

@@ -354,7 +354,10 @@ class StateReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonFinite:
-    """Report: the host met a NaN or an infinity in what it had made itself, and stopped."""
+    """Report: the host met a NaN or an infinity in what it had made itself, and stopped.
+
+    In a run that is checked a host signs a `Halt` instead and plays on; there this report says no more than `Played`.
+    """
 
     host: str
     slot: Slot

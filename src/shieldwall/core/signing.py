@@ -28,8 +28,10 @@ class Statement(Protocol):
         """Plain data that holds all of it."""
 
 
-_REMEMBERED = 8192
+_REMEMBERED = 4096
 """How many signatures a process remembers to have checked: those of some steps."""
+_WORTH_REMEMBERING_BYTES = 4096
+"""Longer statements are checked each time, so that nobody can fill the memory with them."""
 
 S = TypeVar("S", bound=Statement)
 S_co = TypeVar("S_co", bound=Statement, covariant=True)
@@ -90,11 +92,13 @@ class Roster:
 
     def verifies(self, signer: str, kind: str, content: bytes, signature: bytes) -> bool:
         """The same for a statement's canonical bytes, such as the ledger keeps."""
-        key = self.keys.get(signer)
-        return key is not None and _is_signed_by(key, signature, _signed_bytes(kind, content))
+        key, message = self.keys.get(signer), _signed_bytes(kind, content)
+        if key is None:
+            return False
+        is_signed_by = _remembered if len(message) <= _WORTH_REMEMBERING_BYTES else _is_signed_by
+        return is_signed_by(key, signature, message)
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def _is_signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
     """Whether these exact bytes carry that key's signature; the guards and the court of one process ask the same."""
     try:
@@ -102,6 +106,9 @@ def _is_signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+_remembered = lru_cache(maxsize=_REMEMBERED)(_is_signed_by)
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -44,6 +44,12 @@ class Header:
     root_out: str
     state_root: str
 
+    @property
+    def description(self) -> str:
+        """What the header says of the tensor beside its roots, in words."""
+        form = f"{self.arithmetic}, {self.dtype} {self.shape}"
+        return f"{form}, from {self.source}, for {', '.join(self.destinations) or 'nobody'}"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "slot": self.slot.to_json(),

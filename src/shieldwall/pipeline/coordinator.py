@@ -12,7 +12,7 @@ committed (design 4.3 to 4.7).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -274,12 +274,13 @@ class Coordinator:
             )
             await self._desk.send(lane.host, order)
         played: list[Played] = []
+        losses_from = plan.host_of(plan.stages - 1)
         while len(played) < len(plan.lanes):
             report = await self._desk.next(Played, NonFinite)
-            if isinstance(report, NonFinite):
+            if isinstance(report, NonFinite) and not self._oversight:
                 await self._give_up(work.step, report)
-            elif isinstance(report, Played):
-                played.append(report)
+            elif isinstance(report, (Played, NonFinite)):
+                played.append(_as_played(report, work.step, attempt, has_losses=report.host == losses_from))
             elif self._oversight:
                 await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
         if not self._oversight:
@@ -377,6 +378,17 @@ def _losses(played: Sequence[Played]) -> dict[int, float]:
     """Each micro-batch's mean loss, in order; of what was run again the last."""
     losses = _merge(report.losses for report in played)
     return {micro_batch: float(losses[micro_batch]) for micro_batch in sorted(losses)}
+
+
+def _as_played(report: Played | NonFinite, step: int, attempt: int, *, has_losses: bool) -> Played:
+    """What a report says that its host may say.
+
+    Under oversight a NaN or an infinity is stated under signature (`Halt`): a report of one says no more than that its
+    host has ended, and the join finds what is missing.
+    """
+    if isinstance(report, NonFinite):
+        return Played(host=report.host, step=step, attempt=attempt, losses={}, work=())
+    return report if has_losses else replace(report, losses={})
 
 
 def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:

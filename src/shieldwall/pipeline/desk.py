@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from shieldwall.core.messages import Message, Note
+from shieldwall.pipeline.answers import Answer, asked_of, given_by
+from shieldwall.pipeline.dropped import Dropped
 from shieldwall.transport import Endpoint
 
 R = TypeVar("R", bound=Message)
@@ -15,7 +17,10 @@ R = TypeVar("R", bound=Message)
 class Desk:
     """Sends orders and sorts what comes back.
 
-    Statements go to `file` the moment they come; reports that nobody waits for yet are kept until somebody does.
+    A report counts where an order asked its sender for it, once: whoever the transport says it is from must be the
+    host that it names, and it must be about what was ordered. Everything else is dropped. Statements go to `file` the
+    moment they come, whoever brings them: their signature is their proof. Reports that nobody waits for yet are kept
+    until somebody does.
 
     Args:
         endpoint: the coordinator's end of the transport.
@@ -26,15 +31,20 @@ class Desk:
         self._endpoint = endpoint
         self._file = file
         self._kept: deque[Message] = deque()
+        self._asked: list[Answer] = []
+        self.dropped = Dropped(endpoint.name)
 
     async def send(self, host: str, order: Message) -> None:
-        """Give an order to one host."""
+        """Give an order to one host; from now on its answer counts."""
+        answer = asked_of(host, order)
+        if answer:
+            self._asked.append(answer)
         await self._endpoint.send(host, order)
 
     async def send_all(self, hosts: Iterable[str], order: Message) -> None:
         """Give the same order to several hosts."""
         for host in hosts:
-            await self._endpoint.send(host, order)
+            await self.send(host, order)
 
     async def take(self, wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R:
         """The next report of one kind, waiting for it."""
@@ -54,14 +64,26 @@ class Desk:
             if isinstance(message, Note):
                 self._file(message)
                 return None
-            if isinstance(message, wanted) and fits(message):
+            if not self._was_asked_for(message):
+                self.dropped.add(self._endpoint.sender, message)
+            elif isinstance(message, wanted) and fits(message):
                 return message
-            self._kept.append(message)
+            else:
+                self._kept.append(message)
 
     async def gather(self, wanted: type[R], count: int) -> list[R]:
         """The next `count` reports of one kind."""
         return [await self.take(wanted) for _ in range(count)]
 
     def forget(self) -> None:
-        """Drop the reports that nobody has taken."""
+        """Drop the reports that nobody has taken; what was asked for so far is not asked for any more."""
         self._kept.clear()
+        self._asked.clear()
+
+    def _was_asked_for(self, report: Message) -> bool:
+        """Whether a report that has just come answers an order; no other will answer the same."""
+        answer = given_by(self._endpoint.sender, report)
+        if answer is None or answer not in self._asked:
+            return False
+        self._asked.remove(answer)
+        return True

@@ -110,7 +110,7 @@ class StageHost:
         """Obey orders until told to stop.
 
         Raises:
-            TransportError: SW-T104; an order came that no host can obey.
+            TransportError: SW-T104; the coordinator sent something that is no order.
         """
         while not isinstance(order := await self._mailbox.take_order(), Stop):
             await self._obey(order)

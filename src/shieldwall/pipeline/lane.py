@@ -127,7 +127,7 @@ class LanePlayer:
             self._tensors[key] = await self._mailbox.take_settled(self._slot(key))
         else:
             key = made_by(action)
-            self._tensors[key] = await self._mailbox.take_tensor(self._slot(key))
+            self._tensors[key] = await self._mailbox.take_tensor(self._slot(key), action.peer)
 
     async def _pass(self, action: Action) -> None:
         if action.kind is Kind.FORWARD:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from shieldwall.core.ids import Slot
+from shieldwall.core.ids import COORDINATOR, Slot
 from shieldwall.core.messages import Discard, Message, Note, Play, TensorFrame, Void
+from shieldwall.pipeline.dropped import Dropped
 from shieldwall.pipeline.guard import Guard
 from shieldwall.transport import Endpoint
 
@@ -29,7 +31,10 @@ class MicroBatchVoid(Exception):  # noqa: N818 (control flow inside the room, ne
 
 
 class Mailbox:
-    """Sorts one endpoint's messages into tensors, by slot, statements and orders.
+    """Sorts one endpoint's messages into tensors, by slot and sender, statements and orders.
+
+    Only the coordinator gives orders. A tensor is from whom the transport says, and is taken only where the lane waits
+    for it from that host. A statement's signature is its proof, whoever brings it. Everything else is dropped.
 
     Args:
         endpoint: where they come from.
@@ -49,7 +54,8 @@ class Mailbox:
         self._guard = guard
         self._attend = attend
         self._flush = flush
-        self._frames: dict[Slot, TensorFrame] = {}
+        self._frames: dict[tuple[Slot, str], TensorFrame] = {}
+        """By slot and sender."""
         self._ordered: Play | None = None
         """The newest order to play that has come, whether it is obeyed yet or not."""
         self._late: list[TensorFrame] = []
@@ -59,26 +65,27 @@ class Mailbox:
         """Micro-batches that are left out of the lane that is played."""
         self.order_arrived_s = 0.0
         """`time.perf_counter()` when the order that was taken last had come in."""
+        self.dropped = Dropped(endpoint.name)
 
     def begin(self, play: Play) -> None:
         """A lane is about to be played."""
         self._playing = play
         self.void.clear()
-        self._frames = {slot: frame for slot, frame in self._frames.items() if not _is_older(slot, play)}
+        self._frames = {key: frame for key, frame in self._frames.items() if not _is_older(frame.slot, play)}
         late, self._late = self._late, []
         if self._guard:
             for frame in late:
                 self._guard.refuse_stale(frame)
 
-    async def take_tensor(self, slot: Slot) -> Tensor:
-        """The tensor for `slot`, waiting for it, or what the initiator has put in its place.
+    async def take_tensor(self, slot: Slot, sender: str) -> Tensor:
+        """The tensor for `slot` from `sender`, waiting for it, or what the initiator has put in its place.
 
         Raises:
             StepDiscarded: the coordinator gave the step up meanwhile.
             MicroBatchVoid: the micro-batch is left out.
         """
         while True:
-            frame = self._frames.pop(slot, None)
+            frame = self._frames.pop((slot, sender), None)
             if frame is not None:
                 tensor = frame.tensor if self._guard is None else await self._guard.admit(frame)
                 if tensor is not None:
@@ -141,11 +148,14 @@ class Mailbox:
         self._late.clear()
 
     async def _sort(self, message: Message) -> None:
+        sender = self._endpoint.sender
         if isinstance(message, TensorFrame):
-            await self._take_in(message)
+            await self._take_in(message if message.source == sender else replace(message, source=sender))
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)
+        elif sender != COORDINATOR:
+            self.dropped.add(sender, message)
         elif self._attend is None or not await self._attend(message):
             self._ordered = message if isinstance(message, Play) else self._ordered
             self._orders.append((message, self._endpoint.arrived_s))
@@ -160,7 +170,7 @@ class Mailbox:
         before that order is left over from an attempt that was broken off, and goes when the lane begins.
         """
         if self._guard is None or self._ordered is None or not _is_older(frame.slot, self._ordered):
-            self._frames[frame.slot] = frame
+            self._frames[frame.slot, frame.source] = frame
             if self._guard and frame.header:
                 await self._guard.hear(Note(signed=frame.header))
         elif self._playing is self._ordered:

@@ -29,6 +29,14 @@ class Endpoint(Protocol):
         """The next message, waiting for one."""
 
     @property
+    def sender(self) -> str:
+        """Who sent the message that `receive` gave last.
+
+        It is the transport's word, from what the sender cannot choose: its own end, or the certificate it holds. What
+        the message says about its sender is the sender's word.
+        """
+
+    @property
     def arrived_s(self) -> float:
         """`time.perf_counter()` of this machine when the message that `receive` gave last had come in.
 

@@ -15,7 +15,8 @@ class MemoryEndpoint:
     def __init__(self, name: str, network: MemoryNetwork) -> None:
         self._name = name
         self._network = network
-        self._arrived: asyncio.Queue[tuple[Message, float]] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[str, Message, float]] = asyncio.Queue()
+        self._sender = ""
         self._arrived_s = 0.0
 
     @property
@@ -23,19 +24,23 @@ class MemoryEndpoint:
         return self._name
 
     async def send(self, destination: str, message: Message) -> None:
-        self._network.deliver(destination, message)
+        self._network.deliver(self._name, destination, message)
 
     async def receive(self) -> Message:
-        message, self._arrived_s = await self._arrived.get()
+        self._sender, message, self._arrived_s = await self._arrived.get()
         return message
+
+    @property
+    def sender(self) -> str:
+        return self._sender
 
     @property
     def arrived_s(self) -> float:
         return self._arrived_s
 
-    def accept(self, message: Message) -> None:
-        """Put a message at the end of what this peer has yet to receive."""
-        self._arrived.put_nowait((message, time.perf_counter()))
+    def accept(self, sender: str, message: Message) -> None:
+        """Put a message of `sender` at the end of what this peer has yet to receive."""
+        self._arrived.put_nowait((sender, message, time.perf_counter()))
 
 
 class MemoryNetwork:
@@ -61,8 +66,8 @@ class MemoryNetwork:
         self._endpoints[name] = MemoryEndpoint(name, self)
         return self._endpoints[name]
 
-    def deliver(self, destination: str, message: Message) -> None:
-        """Hand `message` to `destination` at once.
+    def deliver(self, sender: str, destination: str, message: Message) -> None:
+        """Hand a message of `sender` to `destination` at once.
 
         Raises:
             TransportError: SW-T101; nobody is called that.
@@ -75,4 +80,4 @@ class MemoryNetwork:
                 got=destination,
                 remedy="check the hosts of the plan",
             )
-        self._endpoints[destination].accept(message)
+        self._endpoints[destination].accept(sender, message)

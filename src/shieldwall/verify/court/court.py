@@ -23,7 +23,7 @@ from shieldwall.verify.court.recompute import Recompute
 from shieldwall.verify.court.record import Record, StepRecord
 from shieldwall.verify.court.referee import Judged
 from shieldwall.verify.court.slot_cases import SlotCases
-from shieldwall.verify.court.slots import causal_order
+from shieldwall.verify.court.slots import causal_order, entry_of
 
 
 class Court:
@@ -55,6 +55,7 @@ class Court:
         self._record = record
         self._urgent: list[Slot] = []
         self._void: set[int] = set()
+        self._joined = False
 
     def see_view(self, view: View) -> None:
         """Who holds what from now on, and everybody's keys."""
@@ -62,8 +63,9 @@ class Court:
         self._record.add_view(view)
 
     def file(self, note: Note) -> None:
-        """A statement has come in; what does not count is not recorded."""
-        if not self.hearing.records.file(note.signed):
+        """A statement has come in; what does not count, or comes after the join, is not recorded."""
+        slot = getattr(note.signed.statement, "slot", None)
+        if slot is None or self._joined or not self.hearing.has(slot) or not self.hearing.records.file(note.signed):
             return
         self._record.add(note.signed)
         statement = note.signed.statement
@@ -74,6 +76,7 @@ class Court:
     def begin(self, assignment: Assignment) -> None:
         """Lanes are about to be played."""
         self.hearing.begin(assignment)
+        self._joined = False
         self._urgent.clear()
         self._void.clear()
 
@@ -89,7 +92,7 @@ class Court:
             refused = any(isinstance(each, Refusal) for each in said)
             if (halted or refused) and not self.hearing.work.settles_before_use:
                 self._void.add(slot.micro_batch)
-            elif not halted and not await self.hearing.gatherer.is_made(slot, talk):
+            elif not (halted or await self.hearing.gatherer.is_made(slot, talk) or (refused and self._is_due(slot))):
                 too_early.append(slot)
             elif self.hearing.work.settles_before_use:
                 judged = await self._cases.close(slot, talk)
@@ -116,14 +119,18 @@ class Court:
                 again |= {slot.micro_batch} if self.repairs else set()
             else:
                 self._cases.let_stand(slot, judged)
+        self._joined = not again
         return Findings(again=tuple(sorted(again)))
+
+    def _is_due(self, slot: Slot) -> bool:
+        """Whether the slot's maker had what it takes: what it works on is settled."""
+        inputs = [each for each in (self.hearing.gatherer.source(slot), entry_of(slot)) if each]
+        return all(self.hearing.in_force.is_settled(each, self.hearing.gatherer.source(each)) for each in inputs)
 
     def _went_on_right(self, slot: Slot, judged: Judged) -> bool:
         """Whether nobody went on before the right tensor was settled, whatever else its maker signed for the slot."""
-        settlement = self.hearing.records.settlement(slot)
-        if not (self.repairs and self.hearing.work.settles_before_use and settlement):
-            return False
-        return (settlement.root_in, settlement.root_out) == (judged.root_in, judged.root)
+        settled = {(each.root_in, each.root_out) for each in self.hearing.records.settlements(slot)}
+        return self.repairs and self.hearing.work.settles_before_use and settled == {(judged.root_in, judged.root)}
 
     def _follows(self, slot: Slot, again: set[int]) -> bool:
         """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""

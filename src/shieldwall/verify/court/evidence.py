@@ -57,25 +57,24 @@ class Gatherer:
         return made_from(slot, self._stages)
 
     async def headers(self, slot: Slot | None, talk: Correspondence, hosts: Iterable[str]) -> list[Signed[Header]]:
-        """Everything that the maker signed for `slot`, filed here or shown by one of `hosts`; one for each root."""
+        """Everything that the maker signed for `slot`, filed before or shown by one of `hosts` now; each once."""
         if slot is None:
             return []
-        found = {signed.statement.root_out: signed for signed in self._records.headers(slot)}
+        found = {signed.content: signed for signed in self._records.headers(slot)}
         for host in hosts:
             shown = (await talk.show(host, slot)).header
             maker = self._view.holders[slot.stage]
-            if shown is None or shown.statement.slot != slot or shown.statement.root_out in found:
+            if shown is None or shown.statement.slot != slot or shown.content in found:
                 continue
-            if shown.signer == maker and self._records.holds(shown):
-                found[shown.statement.root_out] = shown
+            if shown.signer == maker and self._records.file(shown):
+                found[shown.content] = shown
                 self._record.add(shown)
         return list(found.values())
 
     async def is_made(self, slot: Slot, talk: Correspondence) -> bool:
         """Whether the maker has signed for `slot`; a header that it kept from the initiator is asked of its users."""
         if not self._records.headers(slot):
-            for signed in await self.headers(slot, talk, self._who_may_have(slot)):
-                self._records.file(signed)
+            await self.headers(slot, talk, self._who_may_have(slot))
         return bool(self._records.headers(slot))
 
     async def tensor(self, slot: Slot, talk: Correspondence) -> Tensor:

@@ -35,11 +35,9 @@ class InForce:
             return ""
         if slot in self._corrections:
             return self._corrections[slot][0].statement.root_out
-        headers = self._records.headers(slot)
-        settlement = self._records.settlement(slot)
-        if settlement and any(signed.statement.root_out == settlement.root_out for signed in headers):
-            return settlement.root_out
-        return headers[0].statement.root_out if headers else ""
+        signed = [header.statement.root_out for header in self._records.headers(slot)]
+        settled = [settlement.root_out for settlement in self._records.settlements(slot)]
+        return next((root for root in settled if root in signed), signed[0] if signed else "")
 
     def is_settled(self, slot: Slot, source: Slot | None) -> bool:
         """The join (design 4.3): maker's output = settled output, and maker's input = settled input = what is in force.
@@ -48,14 +46,15 @@ class InForce:
         """
         if slot in self._corrections:
             return True
-        headers, settlement = self._records.headers(slot), self._records.settlement(slot)
+        headers, settlements = self._records.headers(slot), self._records.settlements(slot)
         if len(headers) != 1 or self._records.complaints(slot):
             return False
         header = headers[0].statement
         if self._records.is_trusted(slot.stage):
             return True
-        if settlement is None:
+        if len(settlements) != 1:
             return False
+        settlement = settlements[0]
         roots_in = {header.root_in, settlement.root_in, self.root(source)}
         return len(roots_in) == 1 and header.root_out == settlement.root_out
 

@@ -21,8 +21,8 @@ class Records:
     def __init__(self) -> None:
         self._roster = Roster({})
         self._view = View(view=-1, holders={}, checkers={}, keys={}, arithmetic="")
-        self._headers: dict[Slot, dict[str, Signed[Header]]] = {}
-        self._settlements: dict[Slot, Signed[Settlement]] = {}
+        self._headers: dict[Slot, dict[bytes, Signed[Header]]] = {}
+        self._settlements: dict[Slot, dict[bytes, Signed[Settlement]]] = {}
         self._complaints: dict[Slot, list[Signed[Any]]] = {}
 
     def see_view(self, view: View) -> None:
@@ -52,9 +52,9 @@ class Records:
         if signed.signer not in may or not self._roster.holds(signed):
             return False
         if isinstance(statement, Header):
-            self._headers.setdefault(slot, {}).setdefault(statement.root_out, signed)
+            self._headers.setdefault(slot, {}).setdefault(signed.content, signed)
         elif isinstance(statement, Settlement):
-            self._settlements[slot] = signed
+            self._settlements.setdefault(slot, {}).setdefault(signed.content, signed)
         else:
             self._complaints.setdefault(slot, []).append(signed)
         return True
@@ -65,13 +65,12 @@ class Records:
         return self._view.holders.get(user), self._view.checkers.get(user)
 
     def headers(self, slot: Slot) -> list[Signed[Header]]:
-        """The maker's headers for a slot, one for each root that it signed."""
+        """The maker's headers for a slot, each different one once, in the order in which they came."""
         return list(self._headers.get(slot, {}).values())
 
-    def settlement(self, slot: Slot) -> Settlement | None:
-        """What the checker settled."""
-        signed = self._settlements.get(slot)
-        return signed.statement if signed else None
+    def settlements(self, slot: Slot) -> list[Settlement]:
+        """What the checker settled, each different word once."""
+        return [signed.statement for signed in self._settlements.get(slot, {}).values()]
 
     def complaints(self, slot: Slot) -> list[Signed[Any]]:
         """Alerts, inquiries, refusals and halts about a slot."""

@@ -1,10 +1,11 @@
 """The six rules, as a function of evidence: exactly one culprit, or nobody (design 4.6; facts: the six referee rules).
 
     4 withholding      the stage cannot show what it made                                             the stage
-    3 equivocation     one maker signed two roots for one slot                                        that maker
+    3 equivocation     one maker signed two different headers for one slot                            that maker
     2 input lie        the stage names an input that its source never signed                          the stage
     5 wrong weights    the stage names another state than the one that was co-signed                  the stage
-    1 wrong compute    what the referee computes differs from what the stage signed                   the stage
+    1 wrong compute    what the referee computes differs from what the stage signed, or its header    the stage
+                       does not describe it
                        it does not differ, and the checker said otherwise                             the checker
     6 garbage passed on: work on a bad but signed input is right work; each slot is judged by the input that was signed
       for it, so the walk upstream ends at the first stage whose input is right and whose output is wrong.
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from shieldwall.core.ids import Slot
 from shieldwall.core.signing import Signed
-from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Settlement
+from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal, Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,12 @@ class Evidence:
     computed_root: str
     """What the referee made of that input with that state."""
     complaints: Sequence[Signed[Any]]
-    settlement: Settlement | None
+    settlements: Sequence[Settlement]
+    """What the checker settled, each different word once."""
+    form: tuple[str, tuple[int, ...], str]
+    """Arithmetic class, shape and type that the tensor must have."""
+    users: frozenset[str]
+    """Hosts that the tensor is meant for, the maker's own left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +87,8 @@ def judge(evidence: Evidence) -> Finding:
     accuser = _accuser(evidence)
     if not evidence.headers:
         return _halted_at_another_input(evidence, accuser) or _withheld(evidence, accuser)
-    two = _two_roots(evidence.headers)
-    if two:
-        return Finding(
-            culprit=evidence.maker,
-            rule=3,
-            accuser=accuser,
-            expected=evidence.computed_root,
-            got=_other(two, evidence.computed_root),
-            reason=f"{evidence.maker} signed two different tensors for one slot",
-            tainted=True,
-        )
+    if len(evidence.headers) > 1:
+        return _equivocated(evidence, accuser)
     header = evidence.headers[0].statement
     if header.root_in != evidence.root_in:
         return _strange_input(evidence, header, accuser)
@@ -117,10 +114,58 @@ def judge(evidence: Evidence) -> Finding:
             reason=f"what {evidence.maker} signed does not follow from its signed input and state",
             tainted=True,
         )
-    return _maker_is_right(evidence, accuser)
+    return _misdescribed(evidence, header, accuser) or _maker_is_right(evidence, accuser)
+
+
+def _equivocated(evidence: Evidence, accuser: str) -> Finding:
+    """The maker signed two different headers for one slot; they may differ in more than the tensor's root."""
+    roots = _two_roots(evidence.headers)
+    first, second = (signed.statement for signed in evidence.headers[:2])
+    expected, got = (evidence.computed_root, _other(roots, evidence.computed_root)) if roots else _apart(first, second)
+    return Finding(
+        culprit=evidence.maker,
+        rule=3,
+        accuser=accuser,
+        expected=expected,
+        got=got,
+        reason=f"{evidence.maker} signed two different {'tensors' if roots else 'headers'} for one slot",
+        tainted=True,
+    )
+
+
+def _apart(first: Header, second: Header) -> tuple[str, str]:
+    """Where two headers with one root differ, in words."""
+    pairs = zip(first.to_json().items(), second.to_json().items(), strict=True)
+    name, mine, other = next((name, mine, other) for (name, mine), (_, other) in pairs if mine != other)
+    return f"{name} {mine}", f"{name} {other}"
+
+
+def _misdescribed(evidence: Evidence, header: Header, accuser: str) -> Finding | None:
+    """A right tensor under a header with which nobody can use it: of another form, from or for somebody else."""
+    stated = (header.arithmetic, header.shape, header.dtype)
+    if (stated, header.source) == (evidence.form, evidence.maker) and evidence.users <= {*header.destinations}:
+        return None
+    return Finding(
+        culprit=evidence.maker,
+        rule=1,
+        accuser=accuser,
+        expected=evidence.computed_root,
+        got=header.description,
+        reason=f"{evidence.maker} signed a header that does not describe its tensor",
+        tainted=True,
+    )
 
 
 def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
+    if any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints):
+        return _halted_at_another_input(evidence, accuser) or Finding(
+            culprit=evidence.maker,
+            rule=1,
+            accuser=accuser,
+            expected=evidence.computed_root,
+            reason=f"{evidence.maker} signed a tensor, and that it had stopped without one",
+            tainted=True,
+        )
     inquiry = next((each.statement for each in evidence.complaints if isinstance(each.statement, Inquiry)), None)
     if inquiry:
         return _answer(evidence, inquiry, accuser)
@@ -146,6 +191,15 @@ def _answer(evidence: Evidence, inquiry: Inquiry, accuser: str) -> Finding:
     fed = [signed for signed in evidence.source_headers if signed.statement.root_out == inquiry.root_in]
     if fed and inquiry.root_in != evidence.root_in:
         return _two_faced(evidence, evidence.source_headers, accuser)
+    if inquiry.root_in == evidence.root_in:  # had the maker signed that for the checker, the header would be here
+        return Finding(
+            culprit=evidence.checker,
+            rule=2,
+            accuser=accuser,
+            expected=evidence.root_in,
+            got=inquiry.claimed,
+            reason=f"{evidence.checker} says of {evidence.maker} what {evidence.maker} never signed",
+        )
     return Finding(
         culprit=evidence.checker,
         rule=2,
@@ -172,6 +226,8 @@ def _two_faced(evidence: Evidence, headers: Sequence[Signed[Header]], accuser: s
 
 def _withheld(evidence: Evidence, accuser: str) -> Finding:
     halted = any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints)
+    if not halted and any(isinstance(complaint.statement, Refusal) for complaint in evidence.complaints):
+        return Finding(expected=evidence.computed_root, reason="nothing came that can be used", tainted=True)
     what = "stopped at a result that is finite" if halted else "shows nothing for the slot"
     return Finding(
         culprit=evidence.maker,
@@ -244,10 +300,9 @@ def _claim_against(evidence: Evidence) -> str | None:
     for complaint in evidence.complaints:
         if isinstance(complaint.statement, (Alert, Inquiry)):
             return complaint.statement.root_out
-    settlement = evidence.settlement
-    if settlement and (settlement.root_in, settlement.root_out) != (evidence.root_in, evidence.computed_root):
-        return settlement.root_out
-    return None
+    right = (evidence.root_in, evidence.computed_root)
+    settled = [each.root_out for each in evidence.settlements if (each.root_in, each.root_out) != right]
+    return settled[0] if settled else None
 
 
 def _two_roots(headers: Sequence[Signed[Header]]) -> tuple[str, ...]:

@@ -72,7 +72,9 @@ class SlotCases:
                 state_root=self._hearing.state_roots[slot.stage],
                 computed_root=root,
                 complaints=self._hearing.records.complaints(slot),
-                settlement=self._hearing.records.settlement(slot),
+                settlements=self._hearing.records.settlements(slot),
+                form=(view.arithmetic, tuple(tensor.shape), dtype_name(tensor.dtype)),
+                users=frozenset(self._users(slot) - {maker}),
             )
         )
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=root, root_in=root_in)
@@ -146,11 +148,15 @@ class SlotCases:
 
     async def correct(self, slot: Slot, judged: Judged, talk: Correspondence) -> None:
         """Put the right tensor in the place of what came, with those who use it."""
-        view, user = self._hearing.work.view, used_by(slot)
-        users = {view.holders[user], view.checkers.get(user, INITIATOR)}
+        users = self._users(slot)
         order = Correct(header=self.let_stand(slot, judged, tuple(sorted(users))), tensor=judged.tensor)
         for host in sorted(users):
             await talk.order(host, order)
+
+    def _users(self, slot: Slot) -> set[str]:
+        """Hosts that work on the slot's tensor."""
+        view, user = self._hearing.work.view, used_by(slot)
+        return {host for host in (view.holders.get(user), view.checkers.get(user)) if host}
 
     def let_stand(self, slot: Slot, judged: Judged, destinations: tuple[str, ...] = ()) -> Signed[Header]:
         """Sign for the slot in the initiator's name."""

@@ -188,7 +188,8 @@ class Updates:
             view, step = self._hearing.work.view, self._hearing.work.step
             right = holding.step == step and self._host_or_none(holding.role, holding.stage) == host
             right = right and (holding.run, holding.view) == (self._hearing.work.run, view.view)
-            if right and signed.signer == host and self._hearing.records.holds(signed):
+            said_before = (holding.role, holding.stage) in filed  # the first word counts
+            if right and not said_before and signed.signer == host and self._hearing.records.holds(signed):
                 filed[holding.role, holding.stage] = signed
                 self._hearing.record.add(signed)
         return filed

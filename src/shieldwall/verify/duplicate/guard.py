@@ -66,7 +66,7 @@ class DuplicateGuard:
         self._states = StateRoots()
         self._headers: dict[Slot, Signed[Header]] = {}
         self._results: dict[Slot, _Result] = {}
-        self._settled: dict[Slot, str] = {}
+        self._settled: dict[Slot, Signed[Settlement]] = {}
         self._asked: set[Slot] = set()
         self._outbox: list[tuple[str, Note]] = []
 
@@ -199,7 +199,7 @@ class DuplicateGuard:
         elif isinstance(statement, Settlement):
             checker = self._view.checkers.get(statement.slot.stage)
             if signed.signer == checker and self._roster.holds(signed):
-                self._settled[statement.slot] = statement.root_out
+                self._settled[statement.slot] = signed
 
     def _checks(self, slot: Slot, maker: str) -> bool:
         """Whether this host holds the duplicate of the stage that `maker` holds."""
@@ -220,13 +220,14 @@ class DuplicateGuard:
         agreed, mine = self._settled.get(slot), self._tensors.root(slot)
         if agreed is None or not mine:
             return None
-        if agreed == mine:
+        if agreed.statement.root_out == mine:
             return self._tensors.tensor(slot)
         if slot not in self._asked:
             self._asked.add(slot)
             shown = self._tensors.show(slot, self.name)
-            if shown.header:
-                self._post(COORDINATOR, shown.header)
+            for seen in (shown.header, agreed):
+                if seen:
+                    self._post(COORDINATOR, seen)
             reason = "what was settled is another tensor than the one that came"
             self._say(COORDINATOR, Refusal(slot=slot, sender=self._view.holders[slot.stage], reason=reason))
         return None
@@ -257,7 +258,10 @@ class DuplicateGuard:
             finding = await hook.after_check(Border(host=self.name, slot=slot), finding)
         if finding:
             self._settle(slot, header)
-        elif not known:
+            return
+        # What was seen goes with the complaint: the maker may have signed something else for the initiator.
+        self._post(COORDINATOR, signed)
+        if not known:
             self._say(
                 COORDINATOR,
                 Inquiry(slot=slot, root_in=mine.root_in, root_out=str(mine.root_out), claimed=header.root_in),
@@ -267,11 +271,10 @@ class DuplicateGuard:
             self._say(COORDINATOR, Alert(slot=slot, root_in=mine.root_in, root_out=root, claimed=header.root_out))
 
     def _settle(self, slot: Slot, header: Header) -> None:
-        self._settled[slot] = header.root_out
         user = slot.stage - 1 if slot.direction is Direction.BACKWARD else slot.stage + 1
         users = {self._view.holders.get(user), self._view.checkers.get(user)} - {None, self.name}
         settlement = Settlement(slot=slot, root_in=header.root_in, root_out=header.root_out)
-        signed = self._identity.sign(settlement)
+        signed = self._settled[slot] = self._identity.sign(settlement)
         for destination in (COORDINATOR, *sorted(str(user) for user in users)):
             self._post(destination, signed)
 

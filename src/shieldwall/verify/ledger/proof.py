@@ -130,13 +130,28 @@ class Proof:
     # What the culprit signed
 
     def _made(self) -> bool:
-        """The maker signed the wrong tensor; or it stopped, and made none."""
+        """The maker signed the wrong tensor, or the right one misdescribed; or that it had stopped without one."""
         verdict = self._verdict
         if verdict.got == verdict.expected:
             return False
         if not verdict.got:
-            return bool(self._said(self._maker, Halt)) and not self._headers_before()
+            return bool(self._said(self._maker, Halt)) and (not self._headers_before() or bool(self._right_headers()))
+        if any(header.description == verdict.got and self._misdescribes(header) for header in self._right_headers()):
+            return True
         return any(header.root_out == verdict.got for header in self._said(self._maker, Header))
+
+    def _misdescribes(self, header: Header) -> bool:
+        """Whether nobody can use a tensor under that header; all tensors of a micro-batch have one shape and type."""
+        view = self._case.view
+        if view is None:
+            return False
+        user = header.slot.stage + (-1 if header.slot.direction is Direction.BACKWARD else 1)
+        users = {view.holders.get(user), view.checkers.get(user)} - {None, self._maker}
+        holder = view.holders.get(self._source.stage, "")
+        inputs = [each for name in (holder, INITIATOR) for each in self._headers_of(name, self._source)]
+        forms = {(each.shape, each.dtype) for each in inputs}
+        fits = (header.arithmetic, header.source) == (view.arithmetic, self._maker) and users <= {*header.destinations}
+        return not fits or (header.shape, header.dtype) not in forms
 
     def _accused(self) -> bool:
         """The checker contradicts a maker that is right, and nobody fed the two of them different tensors."""
@@ -170,16 +185,14 @@ class Proof:
         return any(header.root_in == verdict.got for header in self._headers_of(self._maker, forward))
 
     def _inquired(self) -> bool:
-        """The checker asks after an input that its source never signed, or after one that the maker does name."""
-        verdict = self._verdict
-        if all(inquiry.root_in != verdict.got for inquiry in self._said(self._checker, Inquiry)):
+        """The checker asks after an input that its source never signed, or after one that the maker never named."""
+        verdict, signed = self._verdict, self._signed_roots(self._source)
+        if verdict.expected not in signed or verdict.got == verdict.expected:
             return False
-        signed = self._signed_roots(self._source)
-        if verdict.expected not in signed:
-            return False
-        if verdict.got != verdict.expected:
-            return verdict.got not in signed
-        return {header.root_in for header in self._said(self._maker, Header)} == {verdict.got}
+        inquiries = self._said(self._checker, Inquiry)
+        if any((each.root_in, each.claimed) == (verdict.expected, verdict.got) for each in inquiries):
+            return all(header.root_in != verdict.got for header in self._said(self._maker, Header))
+        return verdict.got not in signed and any(each.root_in == verdict.got for each in inquiries)
 
     def _signed_two(self) -> bool:
         """Two different headers for the slot, or for one that its input came from.
@@ -230,7 +243,8 @@ class Proof:
         if verdict.culprit == self._checker:
             judged: list[Any] = list(self._right_headers())
         elif verdict.got:
-            judged = [header for header in self._said(self._maker, Header) if header.root_out == verdict.got]
+            signed = self._said(self._maker, Header)
+            judged = [header for header in signed if verdict.got in (header.root_out, header.description)]
         else:
             return any(halt.root_in == came for halt in self._said(self._maker, Halt))
         return any((each.root_in, each.state_root) == (came, self._case.state_root) for each in judged)
