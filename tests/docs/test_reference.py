@@ -121,7 +121,7 @@ def test_every_command_of_the_source_is_a_heading(package: Package, pages: dict[
             package.texts["shieldwall.cli"],
         )
     )
-    assert named
+    assert len(named) == package.texts["shieldwall.cli"].count(".command(")
     for given, function in named:
         assert re.search(rf"^## shieldwall (\w+ )?{given or function}$", pages["commands.md"], re.MULTILINE)
     for module in ("lab.bench", "lab.llama2c", "lab.reference", "schedule"):

@@ -203,7 +203,8 @@ class Proof:
         for slot in (self.slot, self._source, self._entry):
             mine = [each for each in self._headers_of(verdict.culprit, slot) if each.source == verdict.culprit]
             roots = {header.root_out for header in mine}
-            if len(roots) > 1 and verdict.got in roots:
+            named = roots | {root for header in mine for root in (header.root_in, header.state_root)}
+            if len(roots) > 1 and verdict.got in named:
                 return True
             if len(roots) == 1 and any(header != mine[0] for header in mine):
                 return True
