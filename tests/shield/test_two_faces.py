@@ -185,7 +185,12 @@ def test_who_accuses_after_a_case_without_culprit_is_heard_and_found_false(
     key: Callable[[], Identity], make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[MemoryNetwork] = []
-    monkeypatch.setattr(deployment, "MemoryNetwork", lambda: made.append(MemoryNetwork()) or made[-1])
+
+    def make() -> MemoryNetwork:
+        made.append(MemoryNetwork())
+        return made[-1]
+
+    monkeypatch.setattr(deployment, "MemoryNetwork", make)
     trained = lie(LateAccusation(key, lambda: made[-1]), "before_use", make_model)
     assert culprits(trained) == {"worker-2"}
     checked = SMALL.steps * SMALL.micro_batches * 2
