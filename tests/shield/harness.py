@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from conftest import MakeModel
 from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
+from shieldwall.core.hooks import Hook
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.lab.attacked_run import Attacked, train_attacked
 from shieldwall.lab.shield_property.laws import named_before_commit
@@ -29,6 +30,14 @@ def attack(case: Case, make_model: MakeModel, *tables: Mapping[str, Any]) -> Att
     attacked = train_attacked(case, tables, small_folder(make_model, case.family))
     assert attacked.log.fired > 0
     return attacked
+
+
+def lie(hook: Hook, when: When, make_model: MakeModel) -> Trained:
+    """Worker-2 is bad; whatever it does, the weights are those of the clean run."""
+    case = replace(SMALL, when=when, hooks_of={"worker-2": [hook]})
+    trained = train_pipeline(case, small_folder(make_model))
+    assert_repaired(trained, case, make_model)
+    return trained
 
 
 def assert_repaired(trained: Trained, case: Case, make_model: MakeModel) -> None:

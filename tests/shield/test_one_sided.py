@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness import SETTLES, SMALL, When, assert_repaired, culprits, small_folder
+from harness import SETTLES, SMALL, When, culprits, lie
 from torch import Tensor
 
 from conftest import MakeModel
 from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Direction, Slot
 from shieldwall.core.messages import Message, SummedUp
-from shieldwall.lab.small_run import Trained, train_pipeline
 
 Norms = dict[str, Tensor]
 
@@ -54,14 +53,6 @@ class FalseRecord(Hook):
     async def before_send(self, border: Border, destination: str, tensor: Tensor) -> Tensor:
         del destination
         return self._right.get(border.slot, tensor)
-
-
-def lie(hook: Hook, when: When, make_model: MakeModel) -> Trained:
-    """Worker-2 is bad; whatever it does, the weights are those of the clean run."""
-    case = replace(SMALL, when=when, hooks_of={"worker-2": [hook]})
-    trained = train_pipeline(case, small_folder(make_model))
-    assert_repaired(trained, case, make_model)
-    return trained
 
 
 @pytest.mark.parametrize("when", SETTLES)

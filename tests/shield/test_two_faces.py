@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import SETTLES, SMALL, When, assert_repaired, culprits, small_folder
+from harness import SETTLES, SMALL, When, culprits, lie, small_folder
 
 from conftest import MakeModel
 from shieldwall.attacks import ATTACKS
@@ -20,7 +20,7 @@ from shieldwall.core.statements import Alert, Header, Refusal, Settlement
 from shieldwall.lab import small_run
 from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
 from shieldwall.lab.shield_property.laws import examine
-from shieldwall.lab.small_run import Trained, train_pipeline
+from shieldwall.lab.small_run import train_pipeline
 from shieldwall.run import deployment
 from shieldwall.run.shield import Parties
 from shieldwall.transport import MemoryNetwork
@@ -78,14 +78,6 @@ class FalseHeader(Hook):
     async def before_sign(self, border: Border, header: Header) -> Header:
         del border
         return self._falsify(header)
-
-
-def lie(hook: Hook, when: When, make_model: MakeModel) -> Trained:
-    """Worker-2 is bad; whatever it does, the weights are those of the clean run."""
-    case = replace(SMALL, when=when, hooks_of={"worker-2": [hook]})
-    trained = train_pipeline(case, small_folder(make_model))
-    assert_repaired(trained, case, make_model)
-    return trained
 
 
 @pytest.mark.parametrize("when", SETTLES)

@@ -23,7 +23,7 @@ from shieldwall.verify.court.recompute import Recompute
 from shieldwall.verify.court.record import Record, StepRecord
 from shieldwall.verify.court.referee import Judged
 from shieldwall.verify.court.slot_cases import SlotCases
-from shieldwall.verify.court.slots import causal_order, entry_of
+from shieldwall.verify.slots import causal_order, entry_of
 
 
 class Court:
@@ -87,9 +87,7 @@ class Court:
             slot = self._urgent.pop(0)
             if not self.hearing.has(slot):
                 continue
-            said = [each.statement for each in self.hearing.records.complaints(slot)]
-            halted = any(isinstance(each, Halt) for each in said)
-            refused = any(isinstance(each, Refusal) for each in said)
+            halted, refused = (bool(self.hearing.records.complaints(slot, kind)) for kind in (Halt, Refusal))
             if (halted or refused) and not self.hearing.work.settles_before_use:
                 self._void.add(slot.micro_batch)
             elif not (halted or await self.hearing.gatherer.is_made(slot, talk) or (refused and self._is_due(slot))):
@@ -134,8 +132,7 @@ class Court:
 
     def _follows(self, slot: Slot, again: set[int]) -> bool:
         """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""
-        halted = any(isinstance(each.statement, Halt) for each in self.hearing.records.complaints(slot))
-        silent = not self.hearing.records.headers(slot) and not halted
+        silent = not self.hearing.records.headers(slot) and not self.hearing.records.complaints(slot, Halt)
         makes_loss = slot.stage == self.hearing.work.stages - 1 and slot.direction is not Direction.BACKWARD
         return silent and (makes_loss or slot.micro_batch in again)
 

@@ -17,7 +17,7 @@ from shieldwall.verify.court.forced import InForce
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
 from shieldwall.verify.court.record import Record
 from shieldwall.verify.court.records import Records
-from shieldwall.verify.court.slots import entry_of, made_from
+from shieldwall.verify.slots import entry_of, made_from, used_by
 
 
 class Gatherer:
@@ -142,10 +142,6 @@ class Gatherer:
         self._states.clear()
 
     def _who_may_have(self, slot: Slot) -> list[str]:
-        user = slot.stage - 1 if slot.direction is Direction.BACKWARD else slot.stage + 1
-        names = (
-            self._view.holders.get(slot.stage),
-            self._view.holders.get(user),
-            self._view.checkers.get(user),
-        )
+        maker, user = self._view.holders.get(slot.stage), used_by(slot)
+        names = (maker, self._view.holders.get(user), self._view.checkers.get(user))
         return list(dict.fromkeys(name for name in names if name))

@@ -13,7 +13,7 @@ from shieldwall.verify.court.forced import InForce
 from shieldwall.verify.court.recompute import MicroBatchWork, Recompute
 from shieldwall.verify.court.record import Record
 from shieldwall.verify.court.records import Records
-from shieldwall.verify.court.slots import entry_of
+from shieldwall.verify.slots import entry_of
 
 
 class Hearing:

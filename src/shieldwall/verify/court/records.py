@@ -8,7 +8,7 @@ from shieldwall.core.ids import Slot
 from shieldwall.core.messages import View
 from shieldwall.core.signing import Roster, Signed
 from shieldwall.core.statements import Alert, Halt, Header, Inquiry, Refusal, Settlement
-from shieldwall.verify.court.slots import used_by
+from shieldwall.verify.slots import users_of
 
 Accusation = Alert | Inquiry
 Complaint = Alert | Inquiry | Refusal | Halt
@@ -47,7 +47,7 @@ class Records:
             Settlement: (checker,),
             Alert: (checker,),
             Inquiry: (checker,),
-            Refusal: self._users(slot),
+            Refusal: users_of(slot, view),  # only they can have been sent something else
         }[type(statement)]
         if signed.signer not in may or not self._roster.holds(signed):
             return False
@@ -59,11 +59,6 @@ class Records:
             self._complaints.setdefault(slot, []).append(signed)
         return True
 
-    def _users(self, slot: Slot) -> tuple[str | None, ...]:
-        """To whom the slot's tensor goes: only they can have been sent something else."""
-        user = used_by(slot)
-        return self._view.holders.get(user), self._view.checkers.get(user)
-
     def headers(self, slot: Slot) -> list[Signed[Header]]:
         """The maker's headers for a slot, each different one once, in the order in which they came."""
         return list(self._headers.get(slot, {}).values())
@@ -72,9 +67,9 @@ class Records:
         """What the checker settled, each different word once."""
         return [signed.statement for signed in self._settlements.get(slot, {}).values()]
 
-    def complaints(self, slot: Slot) -> list[Signed[Any]]:
-        """Alerts, inquiries, refusals and halts about a slot."""
-        return self._complaints.get(slot, [])
+    def complaints(self, slot: Slot, kind: Any = Complaint) -> list[Signed[Any]]:
+        """Alerts, inquiries, refusals and halts about a slot, or those of one kind."""
+        return [signed for signed in self._complaints.get(slot, ()) if isinstance(signed.statement, kind)]
 
     def is_trusted(self, stage: int) -> bool:
         """Whether a stage has no checker because it is the initiator's own."""

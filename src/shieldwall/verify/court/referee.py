@@ -57,6 +57,11 @@ class Evidence:
     users: frozenset[str]
     """Hosts that the tensor is meant for, the maker's own left out."""
 
+    @property
+    def halts(self) -> list[Halt]:
+        """What the maker said of having stopped."""
+        return [each.statement for each in self.complaints if isinstance(each.statement, Halt)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -157,7 +162,7 @@ def _misdescribed(evidence: Evidence, header: Header, accuser: str) -> Finding |
 
 
 def _maker_is_right(evidence: Evidence, accuser: str) -> Finding:
-    if any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints):
+    if evidence.halts:
         return _halted_at_another_input(evidence, accuser) or Finding(
             culprit=evidence.maker,
             rule=1,
@@ -225,7 +230,7 @@ def _two_faced(evidence: Evidence, headers: Sequence[Signed[Header]], accuser: s
 
 
 def _withheld(evidence: Evidence, accuser: str) -> Finding:
-    halted = any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints)
+    halted = bool(evidence.halts)
     if not halted and any(isinstance(complaint.statement, Refusal) for complaint in evidence.complaints):
         return Finding(expected=evidence.computed_root, reason="nothing came that can be used", tainted=True)
     what = "stopped at a result that is finite" if halted else "shows nothing for the slot"
@@ -241,11 +246,10 @@ def _withheld(evidence: Evidence, accuser: str) -> Finding:
 
 def _halted_at_another_input(evidence: Evidence, accuser: str) -> Finding | None:
     """A stage that stopped says what it had stopped at: as with a tensor that was made, its source may have lied."""
-    for complaint in evidence.complaints:
-        if isinstance(complaint.statement, Halt) and complaint.statement.root_in != evidence.root_in:
-            return _strange_input(evidence, complaint.statement, accuser)
-    halted = any(isinstance(complaint.statement, Halt) for complaint in evidence.complaints)
-    return _strange_entry(evidence, accuser) if halted and evidence.entry_used != evidence.entry_root else None
+    for halt in evidence.halts:
+        if halt.root_in != evidence.root_in:
+            return _strange_input(evidence, halt, accuser)
+    return _strange_entry(evidence, accuser) if evidence.halts and evidence.entry_used != evidence.entry_root else None
 
 
 def _strange_input(evidence: Evidence, header: Header | Halt, accuser: str) -> Finding:

@@ -23,7 +23,7 @@ from shieldwall.verify.court.pieces import keep_case
 from shieldwall.verify.court.recompute import MicroBatchWork
 from shieldwall.verify.court.records import Accusation
 from shieldwall.verify.court.referee import Evidence, Finding, Judged, judge
-from shieldwall.verify.court.slots import entry_of, used_by
+from shieldwall.verify.slots import entry_of, used_by, users_of
 
 
 class SlotCases:
@@ -49,11 +49,11 @@ class SlotCases:
         A NaN that its stage had to make is nobody's.
         """
         before = self._judged.get(slot)
-        if before and (before.finding.culprit or not self._is_accused(slot)):
+        if before and (before.finding.culprit or not self._hearing.records.complaints(slot, Accusation)):
             return before
         gatherer, view = self._hearing.gatherer, self._hearing.work.view
         maker, checker = view.holders[slot.stage], view.checkers.get(slot.stage, "")
-        halts = [each for each in self._hearing.records.complaints(slot) if isinstance(each.statement, Halt)]
+        halts = self._hearing.records.complaints(slot, Halt)
         if not checker:
             return await self._close_own(slot, maker, halts, talk)
         work = await gatherer.work(slot, talk, self._hearing.work.positions)
@@ -79,7 +79,7 @@ class SlotCases:
                 complaints=self._hearing.records.complaints(slot),
                 settlements=self._hearing.records.settlements(slot),
                 form=(view.arithmetic, tuple(tensor.shape), dtype_name(tensor.dtype)),
-                users=frozenset(self._users(slot) - {maker}),
+                users=frozenset(users_of(slot, view) - {maker}),
             )
         )
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=root, root_in=root_in)
@@ -94,7 +94,7 @@ class SlotCases:
         if halts:
             return NonFinite(host=maker, slot=slot, what=halts[0].statement.what)
         tensor = await self._hearing.gatherer.tensor(slot, talk)
-        refused = any(isinstance(each.statement, Refusal) for each in self._hearing.records.complaints(slot))
+        refused = bool(self._hearing.records.complaints(slot, Refusal))
         finding = Finding(expected=tensor_root(tensor), reason="a message was lost or late", tainted=refused)
         root_in = self._hearing.in_force.root(self._hearing.gatherer.source(slot))
         judged = self._judged[slot] = Judged(finding=finding, tensor=tensor, root=finding.expected, root_in=root_in)
@@ -116,9 +116,6 @@ class SlotCases:
         return self._hearing.recompute.activation(
             slot.stage, state, slot.step, slot.micro_batch, work, training=self._hearing.work.training
         )
-
-    def _is_accused(self, slot: Slot) -> bool:
-        return any(isinstance(each.statement, Accusation) for each in self._hearing.records.complaints(slot))
 
     def _is_known_false_accuser(self, finding: Finding, maker: str) -> bool:
         """Whether the culprit only goes on accusing after its first verdict; its word has no weight any more."""
@@ -156,15 +153,10 @@ class SlotCases:
 
     async def correct(self, slot: Slot, judged: Judged, talk: Correspondence) -> None:
         """Put the right tensor in the place of what came, with those who use it."""
-        users = self._users(slot)
+        users = users_of(slot, self._hearing.work.view)
         order = Correct(header=self.let_stand(slot, judged, tuple(sorted(users))), tensor=judged.tensor)
         for host in sorted(users):
             await talk.order(host, order)
-
-    def _users(self, slot: Slot) -> set[str]:
-        """Hosts that work on the slot's tensor."""
-        view, user = self._hearing.work.view, used_by(slot)
-        return {host for host in (view.holders.get(user), view.checkers.get(user)) if host}
 
     def let_stand(self, slot: Slot, judged: Judged, destinations: tuple[str, ...] = ()) -> Signed[Header]:
         """Sign for the slot in the initiator's name."""

@@ -38,6 +38,7 @@ from shieldwall.core.statements import (
 from shieldwall.core.tensor_roots import root_of_roots, tensor_root, tensor_roots
 from shieldwall.verify.duplicate.states import StateRoots
 from shieldwall.verify.duplicate.tensors import KeptTensors
+from shieldwall.verify.slots import users_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +272,9 @@ class DuplicateGuard:
             self._say(COORDINATOR, Alert(slot=slot, root_in=mine.root_in, root_out=root, claimed=header.root_out))
 
     def _settle(self, slot: Slot, header: Header) -> None:
-        user = slot.stage - 1 if slot.direction is Direction.BACKWARD else slot.stage + 1
-        users = {self._view.holders.get(user), self._view.checkers.get(user)} - {None, self.name}
         settlement = Settlement(slot=slot, root_in=header.root_in, root_out=header.root_out)
         signed = self._settled[slot] = self._identity.sign(settlement)
-        for destination in (COORDINATOR, *sorted(str(user) for user in users)):
+        for destination in (COORDINATOR, *sorted(users_of(slot, self._view) - {self.name})):
             self._post(destination, signed)
 
     # gradients and states

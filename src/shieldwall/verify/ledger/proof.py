@@ -28,6 +28,7 @@ from shieldwall.core.statements import (
 )
 from shieldwall.core.verdicts import CaseDirection
 from shieldwall.verify.ledger.cases import Case
+from shieldwall.verify.slots import users_of
 
 S = TypeVar("S")
 H = TypeVar("H", GradientClaim, StateSeal, StateOpening)
@@ -60,7 +61,7 @@ class Proof:
         self._verdict = case.verdict
         self._convicted = convicted
         view, stage = case.view, case.verdict.stage
-        self._maker = view.holders.get(stage, "") if view else ""
+        self._maker = self._holder(stage)
         self._checker = view.checkers.get(stage, "") if view else ""
 
     @property
@@ -145,11 +146,8 @@ class Proof:
         view = self._case.view
         if view is None:
             return False
-        user = header.slot.stage + (-1 if header.slot.direction is Direction.BACKWARD else 1)
-        users = {view.holders.get(user), view.checkers.get(user)} - {None, self._maker}
-        holder = view.holders.get(self._source.stage, "")
-        inputs = [each for name in (holder, INITIATOR) for each in self._headers_of(name, self._source)]
-        forms = {(each.shape, each.dtype) for each in inputs}
+        users = users_of(header.slot, view) - {self._maker}
+        forms = {(each.shape, each.dtype) for each in self._counting_headers(self._source)}
         fits = (header.arithmetic, header.source) == (view.arithmetic, self._maker) and users <= {*header.destinations}
         return not fits or (header.shape, header.dtype) not in forms
 
@@ -306,14 +304,19 @@ class Proof:
     def _headers_of(self, signer: str, slot: Slot) -> list[Header]:
         return [header for header in self._headers(signer) if header.slot == slot]
 
+    def _holder(self, stage: int) -> str:
+        return self._case.view.holders.get(stage, "") if self._case.view else ""
+
+    def _counting_headers(self, slot: Slot) -> list[Header]:
+        """What its holder and the initiator signed for a slot."""
+        names = {self._holder(slot.stage), INITIATOR}
+        return [header for name in names for header in self._headers_of(name, slot)]
+
     def _signed_roots(self, slot: Slot) -> set[str]:
-        """What its holder or the initiator signed for a slot."""
-        holder = self._case.view.holders.get(slot.stage, "") if self._case.view else ""
-        return {header.root_out for name in {holder, INITIATOR} for header in self._headers_of(name, slot)}
+        return {header.root_out for header in self._counting_headers(slot)}
 
     def _holder_signed_two(self, slot: Slot) -> bool:
-        holder = self._case.view.holders.get(slot.stage, "") if self._case.view else ""
-        return len({header.root_out for header in self._headers_of(holder, slot)}) > 1
+        return len({header.root_out for header in self._headers_of(self._holder(slot.stage), slot)}) > 1
 
 
 def signed_got(case: Case) -> bool:

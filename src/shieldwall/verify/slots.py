@@ -1,11 +1,24 @@
-"""The slots of a pass, in causal order, and what each is made from."""
+"""The slots of a pass, in causal order; what each is made from, and who uses it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from shieldwall.core.ids import Direction, Slot
+
+
+class Duties(Protocol):
+    """Who holds and who checks each stage, as a view or its record in the ledger says."""
+
+    @property
+    def holders(self) -> Mapping[int, str]:
+        """Stage to its host."""
+
+    @property
+    def checkers(self) -> Mapping[int, str]:
+        """Stage to the host of its duplicate."""
 
 
 def causal_order(first: Slot, stages: int, micro_batches: tuple[int, ...], *, training: bool) -> Iterator[Slot]:
@@ -43,3 +56,9 @@ def entry_of(slot: Slot) -> Slot | None:
 def used_by(slot: Slot) -> int:
     """The stage that uses the slot's tensor."""
     return slot.stage - 1 if slot.direction is Direction.BACKWARD else slot.stage + 1
+
+
+def users_of(slot: Slot, duties: Duties) -> set[str]:
+    """Hosts that work on the slot's tensor: the holder of the stage that uses it, and the one of its duplicate."""
+    user = used_by(slot)
+    return {host for host in (duties.holders.get(user), duties.checkers.get(user)) if host}
