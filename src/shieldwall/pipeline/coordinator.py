@@ -12,9 +12,8 @@ committed (design 4.3 to 4.7).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -51,6 +50,7 @@ from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
 from shieldwall.pipeline.desk import Desk
+from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
@@ -198,7 +198,7 @@ class Coordinator:
             self._oversight.take_receipts(committed)
         return StepResult(
             step=work.step,
-            losses=_losses(played),
+            losses=losses_of(played),
             gradient_norm=float(norm),
             learning_rate=work.learning_rate,
             work={report.host: report.work for report in played if report.attempt == self._first_attempt},
@@ -215,7 +215,7 @@ class Coordinator:
         """
         work = StepWork(plan=plan, step=step, learning_rate=0.0, shapes=shapes, again=lambda _: plan)
         played, _ = await self._play_until_settled(work)
-        return _losses(played)
+        return losses_of(played)
 
     async def states(self) -> AsyncIterator[tuple[int, StageState]]:
         """The committed state of each stage in order, one stage at a time."""
@@ -280,7 +280,7 @@ class Coordinator:
             if isinstance(report, NonFinite) and not self._oversight:
                 await self._give_up(work.step, report)
             elif isinstance(report, (Played, NonFinite)):
-                played.append(_as_played(report, work.step, attempt, has_losses=report.host == losses_from))
+                played.append(as_played(report, work.step, attempt, has_losses=report.host == losses_from))
             elif self._oversight:
                 await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
         if not self._oversight:
@@ -315,7 +315,7 @@ class Coordinator:
         reports = await self._desk.gather(SummedUp, len(self.hosts))
         if self._oversight:
             return await self._oversight.join_gradients(reports, self._talk)
-        return _merge(report.norms for report in reports)
+        return merge(report.norms for report in reports)
 
     async def _prepare(self, work: StepWork, coefficient: float) -> None:
         order = Prepare(step=work.step, learning_rate=work.learning_rate, clip_coefficient=coefficient)
@@ -374,23 +374,6 @@ def _micro_batches(plan: Plan) -> tuple[int, ...]:
     return tuple(sorted({action.micro_batch for lane in plan.lanes for action in lane.actions}))
 
 
-def _losses(played: Sequence[Played]) -> dict[int, float]:
-    """Each micro-batch's mean loss, in order; of what was run again the last."""
-    losses = _merge(report.losses for report in played)
-    return {micro_batch: float(losses[micro_batch]) for micro_batch in sorted(losses)}
-
-
-def _as_played(report: Played | NonFinite, step: int, attempt: int, *, has_losses: bool) -> Played:
-    """What a report says that its host may say.
-
-    Under oversight a NaN or an infinity is stated under signature (`Halt`): a report of one says no more than that its
-    host has ended, and the join finds what is missing.
-    """
-    if isinstance(report, NonFinite):
-        return Played(host=report.host, step=step, attempt=attempt, losses={}, work=())
-    return report if has_losses else replace(report, losses={})
-
-
 def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:
     return RunError(
         "SW-V203",
@@ -402,10 +385,3 @@ def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:
         remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and"
         " resume",
     )
-
-
-K = TypeVar("K")
-
-
-def _merge(parts: Iterable[Mapping[K, Tensor]]) -> dict[K, Tensor]:
-    return {key: value for part in parts for key, value in part.items()}
