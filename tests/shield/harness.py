@@ -21,13 +21,13 @@ SMALL = Case(family="gpt2", stages=5, layers=5, micro_batches=3, steps=3, batch=
 """worker-1 to worker-3 hold stages 1 to 3; worker-2 checks 1, worker-3 checks 2, the initiator checks 3."""
 
 
-def small_folder(make_model: MakeModel, family: str = "gpt2") -> Path:
-    return make_model(family, SMALL.layers, 16)
+def small_folder(make_model: MakeModel, case: Case = SMALL) -> Path:
+    return make_model(case.family, case.layers, 16)
 
 
 def attack(case: Case, make_model: MakeModel, *tables: Mapping[str, Any]) -> Attacked:
     """Run the attacks; they really happened."""
-    attacked = train_attacked(case, tables, small_folder(make_model, case.family))
+    attacked = train_attacked(case, tables, small_folder(make_model, case))
     assert attacked.log.fired > 0
     return attacked
 
@@ -42,7 +42,7 @@ def lie(hook: Hook, when: When, make_model: MakeModel) -> Trained:
 
 def assert_repaired(trained: Trained, case: Case, make_model: MakeModel) -> None:
     """The weights are the plain loop's, bit for bit, and the clean twin has nothing to say."""
-    folder = small_folder(make_model, case.family)
+    folder = small_folder(make_model, case)
     clean = train_pipeline(replace(case, hooks_of={}), folder)
     assert_silent(clean)
     assert_bit_equal(clean.weights, train_reference(case, folder).weights)

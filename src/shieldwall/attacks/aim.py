@@ -5,8 +5,9 @@
     transient   the paper's attacker (arXiv 2312.00843, threat model): in each step, with probability `rate`, one
                 middle stage 1..K-2, drawn uniformly, is controlled for the whole step, whoever holds it
 
-Neither a slot's view nor its attempt enters a draw, nor the order of calls: a step that is run again meets the same
-attack. Attacks of one seed strike together, so that one attacker can be put together of several kinds.
+Neither a slot's view nor the order of calls enters a draw, and its attempt only with `each_attempt`: else a step that
+is run again meets the same attack. Attacks of one seed strike together, so that one attacker can be put together of
+several kinds.
 """
 
 from __future__ import annotations
@@ -36,32 +37,39 @@ class Aim:
     """In [0, 1]."""
     from_step: int = 0
     """First step in which anything happens."""
+    each_attempt: bool = False
+    """Whether each attempt at a step is drawn by itself."""
 
     def hits_work(self, host: str, slot: Slot) -> bool:
         """Whether `host` falsifies its own work for `slot`."""
         if self.worker is None:
-            return self._faces(slot) and self.drawn_stage(slot.step) == slot.stage
+            return self._faces(slot) and self.drawn_stage(slot.step, slot.attempt) == slot.stage
         return self._owns(host, slot.stage) and self._faces(slot) and self._draws(slot)
 
     def hits_duty(self, host: str, slot: Slot, holders: Mapping[int, str]) -> bool:
         """Whether `host` neglects or misuses its duty to check `slot`; the checked stage need not be its own."""
         if self.worker is None:
-            drawn = self.drawn_stage(slot.step)
+            drawn = self.drawn_stage(slot.step, slot.attempt)
             return self._faces(slot) and drawn is not None and holders.get(drawn) == host
         return self.worker == host and self._faces(slot) and self._draws(slot)
 
-    def hits_update(self, host: str, step: int, stage: int) -> bool:
+    def hits_update(self, host: str, step: int, stage: int, attempt: int = 0) -> bool:
         """Whether `host` falsifies the state of `stage`, which it holds, in `step`."""
         if self.worker is None:
-            return self.drawn_stage(step) == stage
-        drawn = derive_seed("attack fires at an update", self.seed, step, stage)
+            return self.drawn_stage(step, attempt) == stage
+        drawn = derive_seed("attack fires at an update", self.seed, step, stage, *self._again(attempt))
         return self._owns(host, stage) and step >= self.from_step and self._is_below_rate(drawn)
 
-    def drawn_stage(self, step: int) -> int | None:
-        """The stage that the transient attacker controls in `step`, or None."""
-        if step < self.from_step or not self._is_below_rate(derive_seed("attack fires in a step", self.seed, step)):
+    def drawn_stage(self, step: int, attempt: int = 0) -> int | None:
+        """The stage that the transient attacker controls in an attempt at `step`, or None."""
+        which = (self.seed, step, *self._again(attempt))
+        if step < self.from_step or not self._is_below_rate(derive_seed("attack fires in a step", *which)):
             return None
-        return 1 + derive_seed("attacked stage", self.seed, step) % (self.stages - 2)
+        return 1 + derive_seed("attacked stage", *which) % (self.stages - 2)
+
+    def _again(self, attempt: int) -> tuple[int, ...]:
+        """What an attempt adds to a draw: nothing where all attempts are drawn alike."""
+        return (attempt,) if self.each_attempt else ()
 
     def _owns(self, host: str, stage: int) -> bool:
         return self.worker == host and self.stage in (None, stage)
@@ -75,7 +83,15 @@ class Aim:
     def _draws(self, slot: Slot) -> bool:
         way = DIRECTION_NUMBER[slot.direction]
         return self._is_below_rate(
-            derive_seed("attack fires on a slot", self.seed, slot.step, slot.micro_batch, way, slot.stage)
+            derive_seed(
+                "attack fires on a slot",
+                self.seed,
+                slot.step,
+                slot.micro_batch,
+                way,
+                slot.stage,
+                *self._again(slot.attempt),
+            )
         )
 
     def _is_below_rate(self, drawn: int) -> bool:

@@ -52,6 +52,8 @@ class AttackHook(Hook):
         self._holders = dict(holders or {})
         self._checkers = dict(checkers or {})
         self._memory = Memory()
+        self._attempt = 0
+        """Of the work that was seen last."""
         self._looks_back = any(placed.attack.looks_back for placed in self._attacks)
 
     def see_view(self, view: View) -> None:
@@ -131,6 +133,7 @@ class AttackHook(Hook):
         return given
 
     def _work(self, slot: Slot) -> Iterator[Hit]:
+        self._attempt = slot.attempt
         for placed in self._attacks:
             if placed.aim.hits_work(self._host, slot):
                 yield placed, self._turn(placed, slot.stage, slot.step, slot)
@@ -143,7 +146,9 @@ class AttackHook(Hook):
     def _updates(self, update: Update) -> Iterator[Hit]:
         """Only of stages: whoever falsifies a duplicate of its own accuses, and that is a kind of its own."""
         for placed in self._attacks:
-            if update.role is Role.STAGE and placed.aim.hits_update(self._host, update.step, update.stage):
+            if update.role is Role.STAGE and placed.aim.hits_update(
+                self._host, update.step, update.stage, self._attempt
+            ):
                 yield placed, self._turn(placed, update.stage, update.step, None)
 
     def _turn(self, placed: PlacedAttack, stage: int, step: int, slot: Slot | None) -> Turn:

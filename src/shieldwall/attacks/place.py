@@ -53,6 +53,7 @@ def _place(
         direction=spec.direction,
         rate=spec.rate,
         from_step=spec.from_step,
+        each_attempt=spec.each_attempt,
     )
     return PlacedAttack(kind=spec.kind, attack=spec.attack, aim=aim)
 

@@ -33,6 +33,7 @@ class AttackSpec(BaseModel):
     direction: str | None = Field(default=None, description='"forward", "backward" or "both"')
     rate: float = Field(default=1.0, ge=0, le=1, description="a probability in [0, 1]")
     from_step: int = Field(default=0, ge=0, description="a step, from 0")
+    each_attempt: bool = Field(default=False, description="true or false: whether what is run again is drawn anew")
     seed: int | None = Field(default=None, description="a whole number; left out, the run's")
     attack: InstanceOf[Attack]
     """The kind with its parameters."""

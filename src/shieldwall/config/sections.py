@@ -153,9 +153,12 @@ class VerifySection(Section):
 class RespondSection(Section):
     """What follows a verdict."""
 
-    policy: Literal["repair", "none"] = Field(
-        "repair", description="repair: what is wrong is made right, nothing is lost; none: verdicts alone"
+    policy: Literal["repair", "skip", "restart", "none"] = Field(
+        "repair",
+        description="repair: what is wrong is made right, nothing is lost; skip: the step again without the suspects'"
+        " stages; restart: the whole step again; none: verdicts alone",
     )
+    attempts: int = Field(8, ge=2, description="how often a step is tried before the run gives up")
     ban: bool | None = Field(
         None,
         description="expel a culprit after the step; left out: yes, but not where all attacks of this file are random",

@@ -100,6 +100,10 @@ class View:
     keys: Mapping[str, bytes]
     arithmetic: str
     """Root of the arithmetic class that everyone computes in."""
+    bypassed: tuple[int, ...] = ()
+    """Stages that the initiator plays without layers: what comes in goes on as it is."""
+    still: tuple[int, ...] = ()
+    """Stages that keep their state while this view lasts, those that are bypassed among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +155,8 @@ class SumUp:
     """Order: add up the gradients of the step's micro-batches and report their norms."""
 
     step: int
+    still: tuple[int, ...] = ()
+    """Stages that keep their state in this step: their gradients are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

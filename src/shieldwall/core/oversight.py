@@ -5,8 +5,9 @@ The engine knows this contract and no defence. Without oversight nothing is aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from torch import Tensor
@@ -25,6 +26,29 @@ from shieldwall.core.messages import (
     SummedUp,
     View,
 )
+
+
+class Response(StrEnum):
+    """What becomes of a step in which something is not what it should be."""
+
+    REPAIR = "repair"
+    """What is wrong is made right, and only what was tainted is run again."""
+    ABANDON = "abandon"
+    """The step is thrown away, to be run again in another way. Evaluations are repaired."""
+    NONE = "none"
+    """It stands; there are verdicts alone."""
+
+
+class StepAbandoned(Exception):  # noqa: N818 (control flow, never shown)
+    """A step is thrown away; the state before it stands.
+
+    Args:
+        stages: whose tensors, gradients or states were not what their checkers say.
+    """
+
+    def __init__(self, stages: Iterable[int]) -> None:
+        self.stages = frozenset(stages)
+        super().__init__(f"stages {sorted(self.stages)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +90,7 @@ class Correspondence(Protocol):
 
 
 class Oversight(Protocol):
-    """Watches one run."""
+    """Watches one run. What is asked between the beginning of a step and its sealing may raise `StepAbandoned`."""
 
     def file(self, note: Note) -> None:
         """A statement has come in."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
+from shieldwall.attacks import AttackHook
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState, View
@@ -26,16 +27,20 @@ from shieldwall.models.adapters import make_lora
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
-from shieldwall.models.span import even_cut, spans_of
+from shieldwall.models.span import StageSpan, even_cut, spans_of
 from shieldwall.pipeline.compute import Compute
-from shieldwall.pipeline.coordinator import StepWork
+from shieldwall.pipeline.coordinator import Coordinator, StepWork
 from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.recovery.detour import Detour
 from shieldwall.recovery.views import with_duplicates
+from shieldwall.run.defence import RESPONSES
 from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.detours import Detours
 from shieldwall.run.recompute import StageRecompute
+from shieldwall.run.responder import Course, Responder
 from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
@@ -80,6 +85,11 @@ class Case:
     when: Literal["before_use", "before_commit"] | None = None
     """When slots are settled; None: nothing is checked."""
     bans: bool = False
+    respond: Literal["repair", "skip", "restart"] = "repair"
+    """What follows an alert."""
+    attempts: int = 8
+    """How often a step is tried."""
+    topology: Literal["chain", "star"] = "chain"
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -176,6 +186,10 @@ class Trained:
     court: Court | None = field(default=None, repr=False)
     rerun: int = 0
     """Micro-batches that were run again."""
+    courses: list[Course] = field(default_factory=list, repr=False)
+    """How each step came to its commit."""
+    copies: dict[tuple[Role, int], StageState] = field(default_factory=dict, repr=False)
+    """At the end, the state of each stage and duplicate, of runs that respond otherwise than by repair."""
     record: MemoryRecord = field(default_factory=MemoryRecord, repr=False)
 
     @property
@@ -240,6 +254,8 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     )
     weights: dict[str, Tensor] = {}
     losses = []
+    courses: list[Course] = []
+    copies: dict[tuple[Role, int], StageState] = {}
     rerun = 0
     width = model.config.hidden_size
     shapes = dict.fromkeys(range(case.micro_batches), (case.batch, case.block_tokens, width)) if shield else None
@@ -256,8 +272,9 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
             checker = plan.checker_of(span.index)
             if checker:
                 await coordinator.assign(checker, span, holding.state, holding.frozen, Role.DUPLICATE)
+        responder = _responder(case, coordinator, plan, shield, spans, holdings)
         for step in range(case.steps):
-            result = await coordinator.step(
+            course = await responder.step(
                 StepWork(
                     plan=plan,
                     step=step,
@@ -265,13 +282,82 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
                     positions=feed.positions(step),
                     shapes=shapes,
                     again=again,
+                    attempts=case.attempts,
                 )
             )
-            losses.append(sum(result.losses.values()) / len(result.losses))
-            rerun += len(result.rerun)
+            courses.append(course)
+            losses.append(sum(course.result.losses.values()) / len(course.result.losses))
+            rerun += len(course.result.rerun)
+        if case.respond != "repair":
+            copies |= await _copies(coordinator, hosts)
         async for _, state in coordinator.states():
             weights.update(_copied(state))
-    return Trained(weights, losses, shield.court if shield else None, rerun, record)
+    return Trained(weights, losses, shield.court if shield else None, rerun, courses, copies, record)
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """The hosts and plans of a case, which nobody leaves for good."""
+
+    case: Case
+    plan: Plan
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        return self.plan.hosts
+
+    def training(self) -> Plan:
+        return self.plan
+
+    def around(self, found: Detour) -> Plan:
+        case = self.case
+        return _plan(case.schedule, case.stages, case.micro_batches, found.hosts, when="before_use")
+
+
+def _responder(
+    case: Case,
+    coordinator: Coordinator,
+    plan: Plan,
+    shield: Shield | None,
+    spans: Sequence[StageSpan],
+    holdings: Sequence[Holding],
+) -> Responder:
+    frozen = {holding.span.index: holding.frozen for holding in holdings}
+    detours = None
+    if shield and case.respond == "skip":
+        detours = Detours(coordinator, shield, spans, frozen.__getitem__, _tell(case))
+    return Responder(
+        coordinator,
+        _Ground(case, plan),
+        topology=case.topology,
+        attempts=case.attempts,
+        detours=detours,
+        between=_nothing,
+    )
+
+
+def _tell(case: Case) -> Callable[[View], None]:
+    """Attackers learn of every new view."""
+    attackers = [hook for hooks in case.hooks_of.values() for hook in hooks if isinstance(hook, AttackHook)]
+
+    def tell(view: View) -> None:
+        for attacker in attackers:
+            attacker.see_view(view)
+
+    return tell
+
+
+async def _nothing() -> None:
+    """Nobody goes between two attempts."""
+
+
+async def _copies(coordinator: Coordinator, hosts: Sequence[Host]) -> dict[tuple[Role, int], StageState]:
+    copies = {}
+    for host in hosts:
+        for role, stages in ((Role.STAGE, host.stages), (Role.DUPLICATE, host.duplicates)):
+            for stage in stages:
+                copies[role, stage] = await coordinator.state(stage, (role,))
+    return copies
 
 
 def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record: MemoryRecord) -> Shield:
@@ -286,6 +372,7 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
         record=record,
         state_roots=first_roots(recompute, states),
         bans=case.bans,
+        response=RESPONSES[case.respond],
     )
 
 

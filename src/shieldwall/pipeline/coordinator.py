@@ -45,7 +45,7 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
-from shieldwall.core.oversight import Assignment, Findings, Oversight
+from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import clip_coefficient, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
@@ -73,6 +73,7 @@ class StepWork:
         positions: micro-batch to positions (B, T), where a row holds several examples.
         shapes: micro-batch to the shape (B, T, D) of what crosses borders; needed under oversight alone.
         again: makes the plan for tainted micro-batches; needed under oversight alone.
+        attempts: how often the step is tried before it is given up.
     """
 
     plan: Plan
@@ -81,6 +82,7 @@ class StepWork:
     positions: Mapping[int, Tensor] | None = None
     shapes: Mapping[int, tuple[int, ...]] | None = None
     again: PlanAgain | None = None
+    attempts: int = ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,8 @@ class Coordinator:
         self._clip_norm = clip_norm
         self._oversight = oversight
         self._first_attempt = first_attempt
+        self._tried: tuple[int, int] = (-1, -1)
+        """The step that was played last, and the number of the last attempt at it."""
         self._desk = Desk(endpoint, self._file)
         self._talk = DeskCorrespondence(self._desk)
         self._holders: dict[tuple[Role, int], str] = {}
@@ -168,8 +172,12 @@ class Coordinator:
         await self._desk.take(Released)
 
     def forget(self, stage: int, role: Role) -> None:
-        """A stage or duplicate is held by nobody any more."""
+        """A stage or duplicate is held by nobody any more, or its host is not asked for the time being."""
         self._holders.pop((role, stage), None)
+
+    def recall(self, host: str, stage: int, role: Role) -> None:
+        """Go back to a host that has never let go of a stage or duplicate."""
+        self._holders[role, stage] = host
 
     async def announce(self, view: View, hosts: Iterable[str]) -> None:
         """Tell `hosts` who holds what, and everybody's keys."""
@@ -183,8 +191,18 @@ class Coordinator:
 
         Raises:
             NonFiniteError: SW-N101; nothing of the step has changed a weight.
+            StepAbandoned: oversight will not have the step mended; nothing of it has changed a weight, and it may be
+                tried again.
         """
-        played, rerun = await self._play_until_settled(work)
+        try:
+            return await self._step(work)
+        except StepAbandoned:
+            await self._discard(work.step)
+            raise
+
+    async def _step(self, work: StepWork) -> StepResult:
+        first_attempt = self._next_attempt(work.step)
+        played, rerun = await self._play_until_settled(work, first_attempt)
         norms = await self._sum_up(work.step)
         norm = global_norm(norms, tuple(self._stage_of))
         if not norm.isfinite():
@@ -201,7 +219,7 @@ class Coordinator:
             losses=losses_of(played),
             gradient_norm=float(norm),
             learning_rate=work.learning_rate,
-            work={report.host: report.work for report in played if report.attempt == self._first_attempt},
+            work={report.host: report.work for report in played if report.attempt == first_attempt},
             rerun=rerun,
         )
 
@@ -214,7 +232,7 @@ class Coordinator:
             NonFiniteError: SW-N101.
         """
         work = StepWork(plan=plan, step=step, learning_rate=0.0, shapes=shapes, again=lambda _: plan)
-        played, _ = await self._play_until_settled(work)
+        played, _ = await self._play_until_settled(work, self._first_attempt)
         return losses_of(played)
 
     async def states(self) -> AsyncIterator[tuple[int, StageState]]:
@@ -242,22 +260,29 @@ class Coordinator:
         """Names of the hosts that hold a stage or a duplicate, each once."""
         return list(dict.fromkeys(self._holders.values()))
 
-    async def _play_until_settled(self, work: StepWork) -> tuple[list[Played], tuple[int, ...]]:
+    def _next_attempt(self, step: int) -> int:
+        """The number of the next attempt at a step."""
+        tried, last = self._tried
+        return last + 1 if step == tried else self._first_attempt
+
+    async def _play_until_settled(self, work: StepWork, attempt: int) -> tuple[list[Played], tuple[int, ...]]:
         """Play the plan, and what is tainted again until nothing is; gives all reports and what was run again."""
-        plan, attempt = work.plan, self._first_attempt
+        plan, first_attempt = work.plan, attempt
         played, rerun = await self._play(work, plan, attempt)
         again = rerun
         while again and work.again:
             attempt += 1
-            if attempt - self._first_attempt >= ATTEMPTS:
+            if attempt - first_attempt >= work.attempts:
                 await self._discard(work.step)
-                raise _never_settles(work.step, again)
+                raise never_settles(work.step, work.attempts, again)
             plan = work.again(again)
             more, again = await self._play(work, plan, attempt)
             played += more
         return played, rerun
 
     async def _play(self, work: StepWork, plan: Plan, attempt: int) -> tuple[list[Played], tuple[int, ...]]:
+        if plan.training:
+            self._tried = (work.step, attempt)
         if self._oversight:
             self._oversight.begin(self._describe(work, plan, attempt))
         for lane in plan.lanes:
@@ -311,7 +336,7 @@ class Coordinator:
         )
 
     async def _sum_up(self, step: int) -> dict[str, Tensor]:
-        await self._desk.send_all(self.hosts, SumUp(step=step))
+        await self._desk.send_all(self.hosts, SumUp(step=step, still=self._view.still))
         reports = await self._desk.gather(SummedUp, len(self.hosts))
         if self._oversight:
             return await self._oversight.join_gradients(reports, self._talk)
@@ -374,13 +399,15 @@ def _micro_batches(plan: Plan) -> tuple[int, ...]:
     return tuple(sorted({action.micro_batch for lane in plan.lanes for action in lane.actions}))
 
 
-def _never_settles(step: int, micro_batches: Sequence[int]) -> RunError:
+def never_settles(step: int, attempts: int, micro_batches: Sequence[int] = ()) -> RunError:
+    """SW-V203, for a step that was tried often enough."""
+    which = f", micro-batches {', '.join(map(str, micro_batches))}" if micro_batches else ""
     return RunError(
         "SW-V203",
         f"step {step} does not settle",
-        where=f"step {step}, micro-batches {', '.join(map(str, micro_batches))}",
-        expected=f"every slot settled or corrected after at most {ATTEMPTS} attempts",
-        got=f"{ATTEMPTS} attempts, each of which left something to run again",
+        where=f"step {step}{which}",
+        expected=f"every slot settled, or corrected, after at most {attempts} attempts",
+        got=f"{attempts} attempts, each of which left something to run again",
         state="nothing of the step has changed a weight; the last checkpoint stands",
         remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and"
         " resume",

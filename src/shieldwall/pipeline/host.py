@@ -216,6 +216,8 @@ class StageHost:
         norms: dict[str, Tensor] = {}
         claims = []
         for role, stage, held in self._holdings:
+            if stage in order.still:
+                held.stage.forget_step()
             held.stage.sum_up()
             gradients: Mapping[str, Tensor] = held.stage.gradients()
             for hook in self._hooks:

@@ -10,6 +10,7 @@ from torch import Tensor
 from shieldwall.config import Config
 from shieldwall.core.errors import LedgerFileError
 from shieldwall.core.messages import StageState
+from shieldwall.core.oversight import Response
 from shieldwall.core.signing import fingerprint
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.run.folder import RunFolder
@@ -20,6 +21,14 @@ from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding
 from shieldwall.verify.ledger import LedgerWriter, RunRecord, check_chain, read_tail
 from shieldwall.verify.ledger.evidence import EvidenceStore
+
+RESPONSES = {
+    "repair": Response.REPAIR,
+    "skip": Response.ABANDON,
+    "restart": Response.ABANDON,
+    "none": Response.NONE,
+}
+"""What the court does with a step, by `respond.policy`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +148,7 @@ def raise_shield(
         record=LedgerRecord(writer, store, config.run.name),
         state_roots=roots,
         bans=config.bans,
-        repairs=config.respond.policy == "repair",
+        response=RESPONSES[config.respond.policy],
         first_attempt=attempt,
         first_view=view,
     )

@@ -56,6 +56,8 @@ class LedgerRecord:
                 holders=view.holders,
                 checkers=view.checkers,
                 arithmetic=view.arithmetic,
+                bypassed=view.bypassed,
+                still=view.still,
             )
         )
 

@@ -14,11 +14,13 @@ from shieldwall.dashboard.progress import ProgressView
 from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
+from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
 from shieldwall.run.planning import RunPlan
 from shieldwall.run.plans import Plans
+from shieldwall.run.responder import Course, Responder
 from shieldwall.run.succession import Succession
 from shieldwall.run.trace import is_traced, trace_line
 from shieldwall.run.watch import News, Watch
@@ -49,6 +51,8 @@ class LoopTools:
     """Judges over the run; None where nothing is checked."""
     succession: Succession | None = None
     """Moves the duties of those who are expelled; None where nothing is checked."""
+    detours: Detours | None = None
+    """Leads steps around suspects; None where that is not what follows an alert."""
     expelled: tuple[str, ...] = ()
     """Who was expelled before the run was stopped and resumed; they do not come back."""
 
@@ -89,6 +93,14 @@ class TrainingLoop:
         self._started = started
         self._plans = Plans(tools.run_plan, tools.config.verify, len(tools.feed.evaluation_batches))
         self._width = int(tools.run_plan.model.config.hidden_size)
+        self._responder = Responder(
+            tools.coordinator,
+            self._plans,
+            topology=tools.config.pipeline.topology,
+            attempts=tools.config.respond.attempts,
+            detours=tools.detours,
+            between=self._between_attempts,
+        )
         optimizer = tools.config.optimizer
         self._learning_rate = LearningRate(
             peak=optimizer.learning_rate,
@@ -127,11 +139,13 @@ class TrainingLoop:
             positions=tools.feed.positions(step),
             shapes=tools.feed.shapes(step, self._width) if tools.court else None,
             again=self._plans.again if tools.court else None,
+            attempts=tools.config.respond.attempts,
         )
-        result = await tools.coordinator.step(work)
+        course = await self._responder.step(work)
+        result = course.result
         seconds = time.perf_counter() - start
         self._progress = replace(self._progress, step=step + 1)
-        line = self._line(result, seconds)
+        line = self._line(result, seconds) | _course_line(course)
         tell_verdicts(tools.watch, tools.view, step)
         culprits = tools.court.book.take_condemned() if tools.court else []
         await self._expel(culprits)
@@ -140,9 +154,10 @@ class TrainingLoop:
             if perplexity is not None:
                 line["eval_perplexity"] = perplexity
         finally:
-            line |= self._news(step, len(result.rerun))
+            line |= self._news(step, len(result.rerun) + course.abandoned * plan.micro_batches)
             append_line(tools.folder.metrics, line)
-        if is_traced(step) and not culprits and plan is tools.run_plan.plan and not result.rerun:
+        as_planned = plan is tools.run_plan.plan and not (result.rerun or course.abandoned)
+        if is_traced(step) and not culprits and as_planned:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if self._save_due():
@@ -164,6 +179,14 @@ class TrainingLoop:
         news = self._tools.watch.take(step, rerun)
         self._plans.heed(news.alerts)
         return news.to_line()
+
+    async def _between_attempts(self) -> None:
+        """Before a step is run again as a whole, those who were found to be wrong go; a step around them needs nobody
+        to go first."""
+        tools = self._tools
+        tell_verdicts(tools.watch, tools.view, self._progress.step)
+        if tools.court and not tools.detours:
+            await self._expel(tools.court.book.take_condemned())
 
     async def _expel(self, culprits: Sequence[str], *, again: bool = False) -> None:
         """Let the duties of those go over whose work was found to be wrong; on resuming, `again` and told before."""
@@ -234,3 +257,9 @@ class TrainingLoop:
             state=f"everything up to step {step} is saved in checkpoints/step-{step}",
             remedy=f"shieldwall train --run {self._tools.folder.path} --resume",
         )
+
+
+def _course_line(course: Course) -> dict[str, Any]:
+    """The keys of a line of `metrics.jsonl` for a step that was thrown away before; else none."""
+    line: dict[str, Any] = {"attempts_abandoned": course.abandoned} if course.abandoned else {}
+    return line | ({"bypassed": list(course.bypassed)} if course.bypassed else {})

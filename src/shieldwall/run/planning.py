@@ -22,6 +22,7 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import ModelSource, find_folder, open_source, tiny_family
 from shieldwall.models.span import StageSpan, check_cut, spans_of
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.recovery.detour import Detour
 from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.adapter_base import check_adapter
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
@@ -82,6 +83,16 @@ class RunPlan:
             only=micro_batches,
         )
 
+    def around(self, found: Detour) -> Plan:
+        """The plan for a step around some hosts; a stage that is passed by takes no time."""
+        plan, costs = self.plan, self.costs
+        free = replace(
+            costs,
+            forward_s=_none_for(found.bypassed, costs.forward_s),
+            backward_s=_none_for(found.bypassed, costs.backward_s),
+        )
+        return make_plan(plan.schedule, plan.stages, plan.micro_batches, found.hosts, free, when="before_use")
+
     def held_by(self, hosts: Sequence[Host]) -> RunPlan:
         """The same run on other hosts, after one has gone."""
         plan = self.plan
@@ -133,6 +144,10 @@ class RunPlan:
             "arithmetic_class": {**asdict(self.arithmetic), "root": self.arithmetic.root()},
             "plan": plan.to_json(),
         }
+
+
+def _none_for(bypassed: Sequence[int], seconds: Sequence[float]) -> tuple[float, ...]:
+    return tuple(0.0 if stage in bypassed else each for stage, each in enumerate(seconds))
 
 
 def optimizer_settings(config: Config) -> OptimizerSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from shieldwall.config import VerifySection
+from shieldwall.recovery.detour import Detour
 from shieldwall.run.planning import RunPlan
 from shieldwall.schedule import Host, Plan
 
@@ -22,7 +23,7 @@ class Plans:
         self._run_plan = run_plan
         self._verify = verify
         self._evaluation_micro_batches = evaluation_micro_batches
-        self._made: dict[tuple[int, ...] | str, Plan] = {}
+        self._made: dict[Detour | tuple[int, ...] | str, Plan] = {}
         self._careful = 0
 
     def training(self) -> Plan:
@@ -30,6 +31,15 @@ class Plans:
         if self._careful and self._run_plan.plan.when == "before_commit":
             return self._keep("careful", lambda: self._run_plan.settled_before_use())
         return self._run_plan.plan
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Who holds what now."""
+        return self._run_plan.plan.hosts
+
+    def around(self, found: Detour) -> Plan:
+        """The plan of a step around some hosts."""
+        return self._keep(found, lambda: self._run_plan.around(found))
 
     def again(self, micro_batches: tuple[int, ...]) -> Plan:
         """The plan for micro-batches that are run again."""
@@ -49,7 +59,7 @@ class Plans:
         self._run_plan = self._run_plan.held_by(hosts)
         self._made.clear()
 
-    def _keep(self, name: tuple[int, ...] | str, make: Callable[[], Plan]) -> Plan:
+    def _keep(self, name: Detour | tuple[int, ...] | str, make: Callable[[], Plan]) -> Plan:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]

@@ -25,6 +25,7 @@ from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.detours import Detours
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
@@ -106,6 +107,7 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    detours=self._detours(coordinator, defence, attackers),
                     expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
@@ -163,6 +165,15 @@ class TrainingSession:
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession
+
+    def _detours(
+        self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
+    ) -> Detours | None:
+        """Ways around suspects, where that is what follows an alert."""
+        if defence is None or self.config.respond.policy != "skip":
+            return None
+        on_view = attackers.see_view if attackers else _tell_nobody
+        return Detours(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
     async def _export(self, exporter: Exporter, coordinator: Coordinator, result: LoopResult) -> LoopResult:
         """Write `model/`, and under LoRA `adapter/`: the last weights, or those of the best evaluation."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import StageState, View
+from shieldwall.core.oversight import Response
 from shieldwall.core.signing import Identity
 from shieldwall.schedule import Host
 from shieldwall.verify.court import Court, DuplicateOversight
@@ -46,7 +47,7 @@ class Shield:
         record: remembers what was said and found.
         state_roots: root of each checked stage's state at the start, computed by the initiator.
         bans: whether culprits are expelled.
-        repairs: whether what is wrong is made right.
+        response: what becomes of a step in which something is wrong.
         first_attempt: number of the first attempt at each step.
         first_view: number of the first view.
     """
@@ -60,7 +61,7 @@ class Shield:
         record: Record,
         state_roots: Mapping[int, str],
         bans: bool = False,
-        repairs: bool = True,
+        response: Response = Response.REPAIR,
         first_attempt: int = 0,
         first_view: int = 0,
     ) -> None:
@@ -68,21 +69,29 @@ class Shield:
         self._arithmetic = arithmetic
         self._next_view = first_view
         self.first_attempt = first_attempt
-        self.court = Court(parties[INITIATOR], recompute, record, state_roots, bans=bans, repairs=repairs)
+        self.court = Court(parties[INITIATOR], recompute, record, state_roots, bans=bans, response=response)
         self.oversight = DuplicateOversight(self.court)
 
     def guard_of(self, host: str, hooks: Sequence[Hook] = ()) -> DuplicateGuard:
         """The guard of one host."""
         return DuplicateGuard(self._parties[host], hooks)
 
-    def view(self, hosts: Sequence[Host]) -> View:
-        """The next view, in which `hosts` hold what they say; the court goes by it from now on."""
+    def view(self, hosts: Sequence[Host], *, bypassed: tuple[int, ...] = (), still: tuple[int, ...] = ()) -> View:
+        """The next view, in which `hosts` hold what they say; the court goes by it from now on.
+
+        Args:
+            hosts: who holds what.
+            bypassed: stages of the initiator that have no layers in this view.
+            still: stages that keep their state.
+        """
         view = View(
             view=self._next_view,
             holders={stage: host.name for host in hosts for stage in host.stages},
             checkers={stage: host.name for host in hosts for stage in host.duplicates},
             keys=self._parties.keys,
             arithmetic=self._arithmetic,
+            bypassed=bypassed,
+            still=still,
         )
         self._next_view += 1
         self.oversight.see_view(view)

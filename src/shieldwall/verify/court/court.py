@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from shieldwall.core.ids import INITIATOR, Direction, Slot
 from shieldwall.core.messages import Committed, NonFinite, Note, StateReport, View
-from shieldwall.core.oversight import Assignment, Correspondence, Findings
+from shieldwall.core.oversight import Assignment, Correspondence, Findings, Response, StepAbandoned
 from shieldwall.core.signing import Identity
 from shieldwall.core.statements import Alert, Halt, Inquiry, Refusal
 from shieldwall.core.verdicts import CaseDirection, Verdict
@@ -35,7 +35,7 @@ class Court:
         record: remembers what was said and found.
         state_roots: root of each checked stage's state before the first step, computed by the initiator.
         bans: whether a culprit's word counts for nothing from its first verdict on; it is expelled after the step.
-        repairs: whether what is wrong is made right; where not, what was signed stands.
+        response: what becomes of a step in which something is wrong.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Court:
         state_roots: Mapping[int, str],
         *,
         bans: bool = False,
-        repairs: bool = True,
+        response: Response = Response.REPAIR,
     ) -> None:
-        self.repairs = repairs
+        self.response = response
         self.book = VerdictBook(identity, record, bans=bans)
         self.hearing = Hearing(recompute, record, state_roots)
-        self._cases = SlotCases(identity, self.hearing, self.book, repairs=repairs)
+        self._cases = SlotCases(identity, self.hearing, self.book, repairs=response is not Response.NONE)
         self._record = record
         self._urgent: list[Slot] = []
         self._void: set[int] = set()
@@ -72,6 +72,11 @@ class Court:
         if isinstance(statement, (Alert, Inquiry, Refusal, Halt)):
             self.book.alerts += not isinstance(statement, Halt)
             self._urgent.append(statement.slot)
+
+    @property
+    def abandons(self) -> bool:
+        """Whether what is in work is thrown away once something is wrong; an evaluation never is."""
+        return self.response is Response.ABANDON and self.hearing.work.training
 
     def begin(self, assignment: Assignment) -> None:
         """Lanes are about to be played."""
@@ -96,13 +101,15 @@ class Court:
                 judged = await self._cases.close(slot, talk)
                 if isinstance(judged, NonFinite):
                     return Findings(broken=judged)
+                if self.abandons:
+                    raise StepAbandoned({slot.stage})
                 await self._cases.correct(slot, await self._cases.as_it_stands(slot, judged, talk), talk)
         self._urgent += too_early
         return Findings(again=tuple(sorted(self._void - before)))
 
     async def conclude(self, talk: Correspondence) -> Findings:
         """All lanes are played: join every slot, in causal order, and close what did not settle."""
-        again, wrong = set(self._void), set[int]()
+        again, wrong, stages = set(self._void), set[int](), set[int]()
         work, first = self.hearing.work, self.hearing.slot(0, Direction.FORWARD, 0)
         for slot in causal_order(first, work.stages, work.micro_batches, training=work.training):
             if self.hearing.in_force.is_settled(slot, self.hearing.gatherer.source(slot)) or self._follows(slot, again):
@@ -112,11 +119,14 @@ class Court:
                 if slot.micro_batch not in wrong:
                     return Findings(broken=judged)
                 continue
+            stages.add(slot.stage)
             if judged.finding.tainted and not self._went_on_right(slot, judged):
                 wrong.add(slot.micro_batch)
-                again |= {slot.micro_batch} if self.repairs else set()
+                again |= {slot.micro_batch} if self.response is not Response.NONE else set()
             else:
                 self._cases.let_stand(slot, judged)
+        if self.abandons and (stages or again):
+            raise StepAbandoned(stages)
         self._joined = not again
         return Findings(again=tuple(sorted(again)))
 
@@ -128,7 +138,8 @@ class Court:
     def _went_on_right(self, slot: Slot, judged: Judged) -> bool:
         """Whether nobody went on before the right tensor was settled, whatever else its maker signed for the slot."""
         settled = {(each.root_in, each.root_out) for each in self.hearing.records.settlements(slot)}
-        return self.repairs and self.hearing.work.settles_before_use and settled == {(judged.root_in, judged.root)}
+        right = settled == {(judged.root_in, judged.root)}
+        return self.response is not Response.NONE and self.hearing.work.settles_before_use and right
 
     def _follows(self, slot: Slot, again: set[int]) -> bool:
         """Whether nothing was made for the slot, because its micro-batch had stopped before or it makes a loss."""
@@ -145,7 +156,7 @@ class Court:
                 step=self.hearing.work.step,
                 attempt=max(self.hearing.attempts),
                 micro_batches=len(self.hearing.attempts),
-                state_roots=state_roots,
+                state_roots={**self.hearing.state_roots, **state_roots},
                 clip_coefficient=clip_coefficient,
                 learning_rate=learning_rate,
                 norm=norm,

@@ -38,7 +38,8 @@ class Hearing:
     def see_view(self, view: View) -> None:
         """Who holds what from now on, and everybody's keys; what the initiator holds itself needs no root."""
         self.records.see_view(view)
-        self.state_roots = {stage: root for stage, root in self.state_roots.items() if stage in view.checkers}
+        kept = {*view.checkers, *view.bypassed}
+        self.state_roots = {stage: root for stage, root in self.state_roots.items() if stage in kept}
 
     def begin(self, assignment: Assignment) -> None:
         """Lanes are about to be played."""

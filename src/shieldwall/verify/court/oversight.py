@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from shieldwall.core.messages import Committed, Note, Opened, Prepared, StageState, StateReport, SummedUp, View
-from shieldwall.core.oversight import Assignment, Correspondence, Findings
+from shieldwall.core.oversight import Assignment, Correspondence, Findings, Response
 from shieldwall.verify.court.court import Court
 from shieldwall.verify.court.updates import Updates
 
@@ -21,7 +21,7 @@ class DuplicateOversight:
 
     def __init__(self, court: Court) -> None:
         self.court = court
-        self._updates = Updates(court.hearing, court.book, repairs=court.repairs)
+        self._updates = Updates(court.hearing, court.book, response=court.response)
         self._clip_coefficient, self._learning_rate = 1.0, 0.0
 
     def see_view(self, view: View) -> None:
@@ -71,4 +71,4 @@ class DuplicateOversight:
 
     def accept_state(self, report: StateReport) -> StageState | None:
         accepted = self.court.accept(report)
-        return report.state if accepted or not self.court.repairs else None
+        return report.state if accepted or self.court.response is Response.NONE else None

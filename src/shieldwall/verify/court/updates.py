@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import Message, Opened, Prepared, StageState, SummedUp, TakeGradients, TakePrepared
-from shieldwall.core.oversight import Correspondence
+from shieldwall.core.oversight import Correspondence, Response, StepAbandoned
 from shieldwall.core.signing import Signed
 from shieldwall.core.statements import GradientClaim, StateOpening, StateSeal, seal_root
 from shieldwall.core.tensor_roots import root_of_roots, tensor_roots
@@ -26,13 +26,13 @@ class Updates:
     Args:
         hearing: what is known of the step.
         book: where verdicts go.
-        repairs: whether what is wrong is made right; where not, what was prepared stands.
+        response: what becomes of a step in which something is wrong.
     """
 
-    def __init__(self, hearing: Hearing, book: VerdictBook, *, repairs: bool) -> None:
+    def __init__(self, hearing: Hearing, book: VerdictBook, *, response: Response) -> None:
         self._hearing = hearing
         self._book = book
-        self._repairs = repairs
+        self._response = response
         self._gradients: dict[int, dict[str, Tensor]] = {}
         self.state_roots: dict[int, str] = {}
         """Root of each checked stage's new state, once both copies have it."""
@@ -108,7 +108,7 @@ class Updates:
         got = {role: signed.statement.root if signed else "" for role, signed in said.items()}
         evidence = await self._keep(stage, {}, talk)
         self._convict(stage, wrong, CaseDirection.GRADIENTS, root, got, evidence)
-        if not self._repairs:
+        if self._response is Response.NONE:
             return dict(norms) or right
         for role in wrong:
             order = TakeGradients(step=self._hearing.work.step, stage=stage, role=role, gradients=gradients)
@@ -132,11 +132,13 @@ class Updates:
         root = self.state_roots[stage] = self._hearing.recompute.state_root(stage, state)
         wrong = [role for role, got in roots.items() if got != root]
         self._convict(stage, wrong, CaseDirection.UPDATE, root, roots, evidence)
-        for role in wrong if self._repairs else ():
+        for role in wrong if self._response is Response.REPAIR else ():
             order: Message = TakePrepared(step=self._hearing.work.step, stage=stage, role=role, state=state)
             await talk.order(self._host(role, stage), order)
 
     async def _recompute_gradients(self, stage: int, talk: Correspondence) -> dict[str, Tensor]:
+        if stage in self._hearing.work.view.still:
+            return {}
         work = await self._hearing.step_work(stage, talk)
         state = await self._hearing.gatherer.state(stage, talk)
         return self._hearing.recompute.gradients(stage, state, self._hearing.work.step, work)
@@ -150,6 +152,11 @@ class Updates:
         got: Mapping[Role, str],
         evidence: tuple[str, ...],
     ) -> None:
+        """Put down a verdict for each copy that is wrong.
+
+        Raises:
+            StepAbandoned: where a step in which something is wrong is thrown away.
+        """
         assignment = self._hearing.work
         self._book.alerts += 1
         for role in wrong:
@@ -175,6 +182,8 @@ class Updates:
                     evidence=evidence,
                 )
             )
+        if self._response is Response.ABANDON:
+            raise StepAbandoned({stage})
 
     def _host(self, role: Role, stage: int) -> str:
         view = self._hearing.work.view

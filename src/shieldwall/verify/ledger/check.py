@@ -208,7 +208,7 @@ class _Walk:
         who = Assignments(initiator=self._initiator, views=self._views, current=self._view)
         commit = Said(row, record)
         StepJoin(self._book, who, self._states[-1], commit).check()
-        StateJoin(self._book, who, commit).check()
+        StateJoin(self._book, who, self._states[-1], commit).check()
         self._heads.setdefault(record.step, set()).add(row.hash)
         self._states.append(record.state_roots)
         self._highest_attempt = max(self._highest_attempt, record.attempt)

@@ -63,6 +63,10 @@ class Fields:
     def wholes(self, name: str) -> tuple[int, ...]:
         return tuple(_each(self._get(name, list), int, name))
 
+    def wholes_or_none(self, name: str) -> tuple[int, ...] | None:
+        """Whole numbers, or None where there is no such field."""
+        return self.wholes(name) if name in self._content else None
+
     def by_name(self, name: str) -> dict[str, str]:
         """An object of texts."""
         content = self._get(name, dict)

@@ -79,6 +79,7 @@ class StepJoin:
         said = self._header(place)
         header: Header = said.statement
         self._check_input(said, given)
+        self._check_bypass(said)
         settlers = self._who.settlers(header.slot.view, header.slot.stage)
         self._check_state(said, needed=bool(settlers))
         if settlers and not self._book.finds(place, header.source, header.root_out):
@@ -108,6 +109,13 @@ class StepJoin:
         if said.statement.root_in not in given:
             wanted = " or ".join(sorted(given - {""})) or "the initiator's own data"
             raise self._fault(said, "was made from something else than was made for it", wanted, said.statement.root_in)
+
+    def _check_bypass(self, said: Said) -> None:
+        """A stage that is passed by is the initiator's meanwhile, and changes nothing."""
+        header: Header = said.statement
+        bypassed = self._who.views[header.slot.view].bypassed
+        if header.slot.stage in bypassed and header.root_in and header.root_out != header.root_in:
+            raise self._fault(said, "changes what should pass its stage as it is", header.root_in, header.root_out)
 
     def _check_state(self, said: Said, *, needed: bool) -> None:
         header: Header = said.statement

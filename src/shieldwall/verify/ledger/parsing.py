@@ -196,6 +196,8 @@ def _view(fields: Fields) -> ViewRecord:
         checkers=fields.by_stage("checkers"),
         arithmetic=fields.text("arithmetic"),
         keys=fields.keys("keys"),
+        bypassed=fields.wholes_or_none("bypassed") or (),
+        still=fields.wholes_or_none("still") or (),
     )
 
 

@@ -63,9 +63,13 @@ class ViewRecord:
     checkers: Mapping[int, str]
     arithmetic: str
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    bypassed: tuple[int, ...] = ()
+    """Stages that the initiator passes by: what comes in goes on as it is."""
+    still: tuple[int, ...] = ()
+    """Stages that keep their state while the view lasts."""
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        data = {
             "run": self.run,
             "view": self.view,
             "holders": _by_stage(self.holders),
@@ -73,6 +77,9 @@ class ViewRecord:
             "arithmetic": self.arithmetic,
             "keys": _hex(self.keys),
         }
+        if self.still:
+            data |= {"bypassed": list(self.bypassed), "still": list(self.still)}
+        return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shieldwall.core.errors import LedgerError
 from shieldwall.core.ids import Role
 from shieldwall.core.statements import StateOpening, seal_root
@@ -19,12 +21,14 @@ class StateJoin:
     Args:
         book: what was said in the step.
         who: who may speak for what; the view in force at the commit names the holders.
+        state_roots: root of each stage's state when the step began.
         commit: the row of the commit and its record.
     """
 
-    def __init__(self, book: StepBook, who: Assignments, commit: Said) -> None:
+    def __init__(self, book: StepBook, who: Assignments, state_roots: Mapping[int, str], commit: Said) -> None:
         self._book = book
         self._who = who
+        self._state_roots = state_roots
         self._commit_said = commit
         self._commit: CommitRecord = commit.statement
 
@@ -34,6 +38,11 @@ class StateJoin:
         Raises:
             LedgerError: SW-L109; names the row that does not fit. Where something is missing, that is the commit.
         """
+        for stage in self._who.current.still:
+            before, after = self._state_roots.get(stage), self._commit.state_roots.get(stage)
+            if before != after:
+                what = f"commits another state of stage {stage}, which kept its own"
+                raise self._fault(self._commit_said, what, str(before), str(after))
         for stage in sorted(self._who.current.checkers):
             self._check_gradients(stage)
             self._check_states(stage)

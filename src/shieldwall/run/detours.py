@@ -1,0 +1,103 @@
+"""Playing a step around some hosts, and back again (design 4.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+from shieldwall.core.ids import INITIATOR, Role
+from shieldwall.core.messages import StageState, View
+from shieldwall.core.oversight import StepAbandoned
+from shieldwall.models.span import StageSpan
+from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
+from shieldwall.recovery.detour import Detour, detour
+from shieldwall.run.shield import Shield
+from shieldwall.run.succession import FrozenOf
+from shieldwall.schedule import Host, Plan
+
+PlanAround = Callable[[Detour], Plan]
+
+
+class Detours:
+    """Moves duties within a step, while nothing of it is in work.
+
+    Args:
+        coordinator: gives the orders.
+        shield: makes views.
+        spans: the layers of each stage.
+        frozen_of: what training leaves alone in a stage.
+        on_view: told of every new view.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        shield: Shield,
+        spans: Sequence[StageSpan],
+        frozen_of: FrozenOf,
+        on_view: Callable[[View], None],
+    ) -> None:
+        self._coordinator = coordinator
+        self._shield = shield
+        self._spans = spans
+        self._frozen_of = frozen_of
+        self._on_view = on_view
+
+    async def step(
+        self, work: StepWork, hosts: Sequence[Host], left_out: Collection[str], plan_around: PlanAround
+    ) -> StepResult:
+        """Train one step without the hosts that are left out; afterwards all hold again what they held.
+
+        Raises:
+            StepAbandoned: something was wrong once more; nothing of the step has changed a weight.
+        """
+        found = detour(hosts, left_out)
+        states = {stage: await self._coordinator.state(stage) for stage in found.lent}
+        away = [host for host in hosts if host.name in left_out]
+        await self._announce(self._shield.view(found.hosts, bypassed=found.bypassed, still=found.still), hosts)
+        self._let_rest(away)
+        for stage in found.bypassed:
+            await self._pass_by(stage)
+        for stage in found.lent:
+            span, frozen = self._spans[stage], self._frozen_of(stage)
+            await self._coordinator.assign(INITIATOR, span, states[stage], frozen, Role.DUPLICATE)
+        try:
+            result = await self._coordinator.step(replace(work, plan=plan_around(found), again=None))
+        except StepAbandoned:
+            await self._return(found, away, hosts)
+            raise
+        await self._return(found, away, hosts)
+        return result
+
+    async def _pass_by(self, stage: int) -> None:
+        """Let the initiator hold the stage without its layers."""
+        span = self._spans[stage]
+        empty = StageSpan(stage, span.stages, span.first, span.first)
+        await self._coordinator.assign(INITIATOR, empty, StageState(parameters={}))
+
+    async def _return(self, found: Detour, away: Sequence[Host], hosts: Sequence[Host]) -> None:
+        for stage in found.bypassed:
+            await self._coordinator.release(stage, Role.STAGE)
+        for stage in found.lent:
+            await self._coordinator.release(stage, Role.DUPLICATE)
+        for host, stage, role in _held(away):
+            self._coordinator.recall(host, stage, role)
+        await self._announce(self._shield.view(hosts), hosts)
+
+    def _let_rest(self, away: Sequence[Host]) -> None:
+        for _, stage, role in _held(away):
+            self._coordinator.forget(stage, role)
+
+    async def _announce(self, view: View, hosts: Sequence[Host]) -> None:
+        self._on_view(view)
+        await self._coordinator.announce(view, [host.name for host in hosts])
+
+
+def _held(hosts: Iterable[Host]) -> list[tuple[str, int, Role]]:
+    """Who holds which stage, and as what."""
+    return [
+        (host.name, stage, role)
+        for host in hosts
+        for role, stages in ((Role.STAGE, host.stages), (Role.DUPLICATE, host.duplicates))
+        for stage in stages
+    ]

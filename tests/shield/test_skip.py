@@ -1,0 +1,54 @@
+"""The paper's skip layer: a step that went wrong is run again around the suspects (design 4.10)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from harness import SETTLES, SMALL, When, attack, small_folder
+
+from conftest import MakeModel
+from oracle import Case, Trained, train_pipeline
+from shieldwall.core.ids import Role
+from shieldwall.core.messages import StageState
+
+SIX = replace(SMALL, stages=6, layers=6, cut=(1, 1, 1, 1, 1, 1), micro_batches=2, respond="skip")
+"""worker-1 to worker-4 hold stages 1 to 4; each checks the stage before its own, the initiator checks 4."""
+
+
+def assert_copies_agree(trained: Trained, case: Case) -> None:
+    """Stage and duplicate have the same parameters, moments and counters."""
+    for stage in case.checkers:
+        held, copied = trained.copies[Role.STAGE, stage], trained.copies[Role.DUPLICATE, stage]
+        assert _tensors(held).keys() == _tensors(copied).keys()
+        for name, tensor in _tensors(held).items():
+            assert torch.equal(tensor, _tensors(copied)[name]), name
+
+
+def _tensors(state: StageState) -> dict[str, torch.Tensor]:
+    moments = {f"{name}/{key}": kept for name, of in state.moments.items() for key, kept in of.items()}
+    return {**state.parameters, **moments}
+
+
+@pytest.mark.parametrize("when", SETTLES)
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_a_liar_is_left_out_with_its_neighbours(make_model: MakeModel, when: When, direction: str, stage: int) -> None:
+    case = replace(SIX, when=when)
+    table = {"kind": "sign_flip", "stage": stage, "direction": direction, "rate": 1.0, "seed": 3}
+    attacked = attack(case, make_model, table)
+    trained = attacked.trained
+    assert {verdict.culprit for verdict in trained.verdicts} == {f"worker-{stage}"}
+    suspects = {f"worker-{each}" for each in (stage - 1, stage, stage + 1) if 1 <= each <= 4}
+    for course in trained.courses:
+        assert course.abandoned == 1
+        assert set(course.left_out) == suspects
+        assert set(course.bypassed) == {int(name.removeprefix("worker-")) for name in suspects}
+    assert_copies_agree(trained, case)
+    assert list(chain.from_iterable(course.result.rerun for course in trained.courses)) == []
+    clean = train_pipeline(replace(case, hooks_of={}), small_folder(make_model, case))
+    assert clean.verdicts == []
+    assert not any(course.abandoned for course in clean.courses)
+    assert not all(torch.equal(tensor, trained.weights[name]) for name, tensor in clean.weights.items())
