@@ -11,6 +11,7 @@ from harness import SETTLES, SMALL, When, attack, small_folder
 
 from conftest import MakeModel
 from oracle import Case, Trained, train_pipeline
+from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState
 
@@ -27,7 +28,7 @@ def assert_copies_agree(trained: Trained, case: Case) -> None:
             assert torch.equal(tensor, _tensors(copied)[name]), name
 
 
-def _tensors(state: StageState) -> dict[str, torch.Tensor]:
+def _tensors(state: StageState) -> dict[str, Tensor]:
     moments = {f"{name}/{key}": kept for name, of in state.moments.items() for key, kept in of.items()}
     return {**state.parameters, **moments}
 
@@ -52,3 +53,49 @@ def test_a_liar_is_left_out_with_its_neighbours(make_model: MakeModel, when: Whe
     assert clean.verdicts == []
     assert not any(course.abandoned for course in clean.courses)
     assert not all(torch.equal(tensor, trained.weights[name]) for name, tensor in clean.weights.items())
+
+
+@pytest.mark.parametrize("kind", ["wrong_gradient", "wrong_update"])
+def test_who_updates_wrongly_is_left_out_too(make_model: MakeModel, kind: str) -> None:
+    attacked = attack(SIX, make_model, {"kind": kind, "stage": 2, "rate": 1.0})
+    for course in attacked.trained.courses:
+        assert course.bypassed == (1, 2, 3)
+    assert_copies_agree(attacked.trained, SIX)
+
+
+def test_a_stage_that_is_left_out_keeps_its_state(make_model: MakeModel) -> None:
+    """Nothing of it moves: not the weights, not the moments, not the decay. Stage 4 is there, and learns, because the
+    initiator checks it; nobody is left between."""
+    attacked = attack(SIX, make_model, {"kind": "sign_flip", "stage": 2, "rate": 1.0, "direction": "forward"})
+    trained = attacked.trained
+    start = train_pipeline(replace(SIX, hooks_of={}, steps=1, peak_learning_rate=1e-30), small_folder(make_model, SIX))
+    for stage in (1, 2, 3):
+        assert trained.copies[Role.STAGE, stage].moments == {}
+    assert trained.copies[Role.STAGE, 4].moments != {}
+    moved = {
+        name.split(".")[2]
+        for name, tensor in start.weights.items()
+        if ".h." in name and not torch.allclose(tensor, trained.weights[name], rtol=0, atol=1e-12)
+    }
+    assert moved == {"0", "4", "5"}
+
+
+class LiesUnwatched(Hook):
+    """Honest in a step's first attempt, in which its own checker watches."""
+
+    async def after_forward(self, border: Border, activation_BTD: Tensor) -> Tensor:
+        return activation_BTD if border.slot.attempt == 0 else -activation_BTD
+
+
+def test_who_takes_part_without_a_checker_is_checked_by_the_initiator(make_model: MakeModel) -> None:
+    """worker-3 sacrifices itself: 2, 3 and 4 are left out, and with worker-2 the checker of its accomplice worker-1,
+    who lies from then on."""
+    case = replace(SIX, hooks_of={"worker-1": [LiesUnwatched()]})
+    attacked = attack(case, make_model, {"kind": "sign_flip", "stage": 3, "rate": 1.0, "direction": "forward"})
+    trained = attacked.trained
+    for step, course in enumerate(trained.courses):
+        named = [(each.attempt, each.culprit, each.accuser) for each in trained.verdicts if each.step == step]
+        assert set(named) == {(0, "worker-3", "worker-4"), (1, "worker-1", "initiator")}
+        assert course.bypassed == (1, 2, 3, 4)
+        assert course.abandoned == 2
+    assert_copies_agree(trained, case)

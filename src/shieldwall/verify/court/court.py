@@ -95,7 +95,7 @@ class Court:
             halted, refused = (bool(self.hearing.records.complaints(slot, kind)) for kind in (Halt, Refusal))
             if (halted or refused) and not self.hearing.work.settles_before_use:
                 self._void.add(slot.micro_batch)
-            elif not (halted or await self.hearing.gatherer.is_made(slot, talk) or (refused and self._is_due(slot))):
+            elif not await self._can_be_judged(slot, talk, halted=halted, refused=refused):
                 too_early.append(slot)
             elif self.hearing.work.settles_before_use:
                 judged = await self._cases.close(slot, talk)
@@ -108,12 +108,16 @@ class Court:
         return Findings(again=tuple(sorted(self._void - before)))
 
     async def conclude(self, talk: Correspondence) -> Findings:
-        """All lanes are played: join every slot, in causal order, and close what did not settle."""
-        again, wrong, stages = set(self._void), set[int](), set[int]()
-        work, first = self.hearing.work, self.hearing.slot(0, Direction.FORWARD, 0)
-        for slot in causal_order(first, work.stages, work.micro_batches, training=work.training):
-            if self.hearing.in_force.is_settled(slot, self.hearing.gatherer.source(slot)) or self._follows(slot, again):
-                continue
+        """All lanes are played: join every slot, in causal order, and close what did not settle.
+
+        While a case is gathered somebody may speak about a slot that was settled before; the join is over when all
+        are, one look after the other.
+        """
+        again, wrong, closed, stages = set(self._void), set[int](), set[Slot](), set[int]()
+        while (slot := self._first_open(again, closed)) is not None:
+            closed.add(slot)
+            if slot.micro_batch in again and not await self._has_inputs(slot, talk):
+                continue  # its micro-batch had stopped before: whatever was said about it is of no work
             judged = await self._cases.close(slot, talk)
             if isinstance(judged, NonFinite):
                 if slot.micro_batch not in wrong:
@@ -129,6 +133,26 @@ class Court:
             raise StepAbandoned(stages)
         self._joined = not again
         return Findings(again=tuple(sorted(again)))
+
+    def _first_open(self, again: set[int], closed: set[Slot]) -> Slot | None:
+        """The first slot of the pass, in causal order, that is neither settled nor closed; None if there is none."""
+        work, first = self.hearing.work, self.hearing.slot(0, Direction.FORWARD, 0)
+        for slot in causal_order(first, work.stages, work.micro_batches, training=work.training):
+            settled = self.hearing.in_force.is_settled(slot, self.hearing.gatherer.source(slot))
+            if not (settled or slot in closed or self._follows(slot, again)):
+                return slot
+        return None
+
+    async def _can_be_judged(self, slot: Slot, talk: Correspondence, *, halted: bool, refused: bool) -> bool:
+        """Whether the slot's maker has made something or stopped, or should have, and had what it takes to."""
+        if not (halted or await self.hearing.gatherer.is_made(slot, talk) or (refused and self._is_due(slot))):
+            return False
+        return await self._has_inputs(slot, talk)
+
+    async def _has_inputs(self, slot: Slot, talk: Correspondence) -> bool:
+        """Whether what the slot's maker works on was made; before that there is nothing to judge the slot by."""
+        inputs = [each for each in (self.hearing.gatherer.source(slot), entry_of(slot)) if each]
+        return all([await self.hearing.gatherer.is_made(each, talk) for each in inputs])
 
     def _is_due(self, slot: Slot) -> bool:
         """Whether the slot's maker had what it takes: what it works on is settled."""
