@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from harness import SETTLES, SMALL, When, assert_silent, attack, small_folder
 
 from conftest import MakeModel
-from harness import SETTLES, SMALL, When, assert_silent, attack, small_folder
 from oracle import assert_bit_equal, train_pipeline, train_reference
 from shieldwall.core.errors import RunError
 from shieldwall.lab.attacked_run import train_attacked

@@ -8,6 +8,7 @@ from itertools import chain
 import pytest
 import torch
 from harness import SETTLES, SMALL, When, attack, small_folder
+from torch import Tensor
 
 from conftest import MakeModel
 from oracle import Case, Trained, train_pipeline
