@@ -64,6 +64,30 @@ def test_who_updates_wrongly_is_left_out_too(make_model: MakeModel, kind: str) -
     assert_copies_agree(attacked.trained, SIX)
 
 
+@pytest.mark.parametrize("when", SETTLES)
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "malformed", "form": "shape"},
+        {"kind": "malformed", "form": "nan", "direction": "backward"},
+        {"kind": "equivocate"},
+        {"kind": "input_lie"},
+        {"kind": "false_accusation"},
+        {"kind": "replay"},
+    ],
+    ids=lambda table: "-".join(map(str, table.values())),
+)
+def test_whatever_is_said_or_sent_the_run_ends_around_it(
+    make_model: MakeModel, when: When, table: dict[str, str]
+) -> None:
+    case = replace(SIX, when=when)
+    trained = attack(case, make_model, {**table, "stage": "worker-3", "rate": 1.0}).trained
+    struck = [course for course in trained.courses if course.abandoned]
+    assert struck
+    assert all("worker-3" in course.left_out for course in struck)
+    assert_copies_agree(trained, case)
+
+
 def test_a_stage_that_is_left_out_keeps_its_state(make_model: MakeModel) -> None:
     """Nothing of it moves: not the weights, not the moments, not the decay. Stage 4 is there, and learns, because the
     initiator checks it; nobody is left between."""

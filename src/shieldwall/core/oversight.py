@@ -44,10 +44,12 @@ class StepAbandoned(Exception):  # noqa: N818 (control flow, never shown)
 
     Args:
         stages: whose tensors, gradients or states were not what their checkers say.
+        complainants: who said so.
     """
 
-    def __init__(self, stages: Iterable[int]) -> None:
+    def __init__(self, stages: Iterable[int], complainants: Iterable[str] = ()) -> None:
         self.stages = frozenset(stages)
+        self.complainants = frozenset(complainants)
         super().__init__(f"stages {sorted(self.stages)}")
 
 

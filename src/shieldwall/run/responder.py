@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from shieldwall.core.ids import INITIATOR
 from shieldwall.core.oversight import StepAbandoned
 from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork, never_settles
 from shieldwall.recovery.detour import Detour, detour, suspects
@@ -88,7 +89,7 @@ class Responder:
                 result = await self._try(work, left_out)
             except StepAbandoned as found:
                 await self._between()
-                left_out = self._extend(left_out, found.stages)
+                left_out = self._extend(left_out, found)
                 work = replace(work, plan=self._ground.training())
                 continue
             bypassed = detour(self._ground.hosts, left_out).bypassed
@@ -100,9 +101,10 @@ class Responder:
             return await self._coordinator.step(work)
         return await self._detours.step(work, self._ground.hosts, left_out, self._ground.around)
 
-    def _extend(self, left_out: frozenset[str], stages: Collection[int]) -> frozenset[str]:
-        """Who is left out from now on: whoever is suspect among those who took part."""
+    def _extend(self, left_out: frozenset[str], found: StepAbandoned) -> frozenset[str]:
+        """Who is left out from now on: whoever is suspect among those who took part, and who complained of them."""
         if self._detours is None:
             return left_out
         there = detour(self._ground.hosts, left_out).hosts
-        return left_out.union(*(suspects(there, stage, self._topology) for stage in stages))
+        near = (suspects(there, stage, self._topology) for stage in found.stages)
+        return left_out.union(*near, found.complainants - {INITIATOR})

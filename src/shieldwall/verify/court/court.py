@@ -8,7 +8,7 @@ that was signed for it, and micro-batches in which somebody worked on a wrong te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from shieldwall.core.ids import INITIATOR, Direction, Slot
 from shieldwall.core.messages import Committed, NonFinite, Note, StateReport, View
@@ -102,7 +102,7 @@ class Court:
                 if isinstance(judged, NonFinite):
                     return Findings(broken=judged)
                 if self.abandons:
-                    raise StepAbandoned({slot.stage})
+                    raise StepAbandoned({slot.stage}, self._complainants({slot}))
                 await self._cases.correct(slot, await self._cases.as_it_stands(slot, judged, talk), talk)
         self._urgent += too_early
         return Findings(again=tuple(sorted(self._void - before)))
@@ -113,7 +113,7 @@ class Court:
         While a case is gathered somebody may speak about a slot that was settled before; the join is over when all
         are, one look after the other.
         """
-        again, wrong, closed, stages = set(self._void), set[int](), set[Slot](), set[int]()
+        again, wrong, closed, unsettled = set(self._void), set[int](), set[Slot](), set[Slot]()
         while (slot := self._first_open(again, closed)) is not None:
             closed.add(slot)
             if slot.micro_batch in again and not await self._has_inputs(slot, talk):
@@ -123,16 +123,20 @@ class Court:
                 if slot.micro_batch not in wrong:
                     return Findings(broken=judged)
                 continue
-            stages.add(slot.stage)
+            unsettled.add(slot)
             if judged.finding.tainted and not self._went_on_right(slot, judged):
                 wrong.add(slot.micro_batch)
                 again |= {slot.micro_batch} if self.response is not Response.NONE else set()
             else:
                 self._cases.let_stand(slot, judged)
-        if self.abandons and (stages or again):
-            raise StepAbandoned(stages)
+        if self.abandons and (unsettled or again):
+            raise StepAbandoned({slot.stage for slot in unsettled}, self._complainants(unsettled))
         self._joined = not again
         return Findings(again=tuple(sorted(again)))
+
+    def _complainants(self, slots: Collection[Slot]) -> set[str]:
+        """Who complained of these slots."""
+        return {complaint.signer for slot in slots for complaint in self.hearing.records.complaints(slot)}
 
     def _first_open(self, again: set[int], closed: set[Slot]) -> Slot | None:
         """The first slot of the pass, in causal order, that is neither settled nor closed; None if there is none."""
