@@ -62,7 +62,9 @@ def is_kind(verdict: Verdict, name: str) -> bool:
 def test_what_the_court_found_is_upheld(name: str, when: str, attacked: Callable[..., Path]) -> None:
     folder = attacked(name, when)
     found = list(cases(folder))
-    assert judged(folder).upheld == len(found)
+    again = judged(folder)
+    assert again.upheld + again.not_countersigned == len(found)
+    assert again.not_countersigned <= sum(case.commit is None for case in found)  # after the last step nobody signs
     if name in ATTACKS:
         assert any(is_kind(case.verdict, name) for case in found)
 
@@ -127,6 +129,30 @@ def test_evidence_of_another_step_does_not_count(name: str, attacked: Callable[.
     forge(folder, tmp_path / "run", name, lambda verdict, _: other_work(verdict, other))
     with pytest.raises(LedgerError, match="SW-L111"):
         judged(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["input lie", "false accusation"])
+def test_what_is_not_there_proves_nothing_where_rows_may_be_gone(
+    name: str, attacked: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Whoever has the run's key can take the source's true header away; the others' receipts then do not fit."""
+    shutil.copytree(attacked(name), tmp_path / "run")
+    before = judged(tmp_path / "run")
+    assert verify_ledger(tmp_path / "run").steps_not_countersigned == 0
+    sign_again(tmp_path / "run", lambda verdict: verdict, without="receipt")
+    report = verify_ledger(tmp_path / "run")
+    assert report.steps_not_countersigned == report.steps
+    assert any("nobody countersigned" in note for note in report.warnings)
+    again = judged(tmp_path / "run")
+    assert again.upheld == 0
+    assert again.not_countersigned == before.upheld + before.not_countersigned
+    assert "rest on what was not signed" in str(again)
+
+
+def test_what_is_signed_needs_no_receipt(attacked: Callable[..., Path], tmp_path: Path) -> None:
+    shutil.copytree(attacked("wrong compute"), tmp_path / "run")
+    sign_again(tmp_path / "run", lambda verdict: verdict, without="receipt")
+    assert judged(tmp_path / "run") == judged(attacked("wrong compute"))
 
 
 def test_a_verdict_without_evidence_must_be_signed_too(attacked: Callable[..., Path], tmp_path: Path) -> None:

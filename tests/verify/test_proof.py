@@ -70,7 +70,23 @@ def case(*statements: Signed[Any], inputs: tuple[Signed[Any], ...] = (), late: i
         view=VIEW,
         state_root=root("state"),
         commit=None,
+        countersigned=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "culprit", "rests"),
+    [
+        (1, "birch", False),
+        (1, "ash", True),
+        (2, "birch", True),
+        (2, "ash", True),
+        (3, "birch", False),
+        (4, "birch", True),
+    ],
+)
+def test_some_guilt_rests_on_what_is_not_there(rule: int, culprit: str, rests: bool) -> None:
+    assert Proof(case(rule=rule, culprit=culprit)).rests_on_absence is rests
 
 
 def test_nothing_came_from_who_signed_nothing() -> None:

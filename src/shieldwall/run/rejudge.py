@@ -46,6 +46,8 @@ class Rejudged:
 
     upheld: int
     without_evidence: int
+    not_countersigned: int = 0
+    """Verdicts that rest on what was not signed, in steps whose record not all others have countersigned."""
     by_rule: Mapping[int, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Rejudged:
         return {
             "upheld": self.upheld,
             "without_evidence": self.without_evidence,
+            "not_countersigned": self.not_countersigned,
             "by_rule": {str(rule): count for rule, count in sorted(self.by_rule.items())},
         }
 
@@ -60,6 +63,9 @@ class Rejudged:
         rules = ", ".join(f"rule {rule}: {count}" for rule, count in sorted(self.by_rule.items()))
         have = "has" if self.without_evidence == 1 else "have"
         left = f"; {self.without_evidence} {have} no evidence" if self.without_evidence else ""
+        if self.not_countersigned:
+            rest = "rests" if self.not_countersigned == 1 else "rest"
+            left += f"; {self.not_countersigned} {rest} on what was not signed, in steps that nobody countersigned"
         verdicts = "1 verdict" if self.upheld == 1 else f"{self.upheld} verdicts"
         return f"judged again  {verdicts} upheld{f' ({rules})' if rules else ''}{left}"
 
@@ -83,7 +89,7 @@ def rejudge(run: Path, key_file: Path) -> Rejudged:
     key = read_evidence_key(key_file)
     store = EvidenceStore(folder.evidence, config.run.name)
     upheld: Counter[int] = Counter()
-    missing = 0
+    missing = uncovered = 0
     found = list(cases(run))
     convicted = {Proof(case).guilt for case in found if case.verdict.direction.is_slot and case.verdict.rule != 3}
     with pinned_arithmetic(find_device(config), config.run.threads):
@@ -98,9 +104,11 @@ def rejudge(run: Path, key_file: Path) -> Rejudged:
             )
             if holds is False:
                 raise _overturned(case, "evidence that says otherwise, or is of other work")
+            covered = case.countersigned or not proof.rests_on_absence
             missing += holds is None
-            upheld[case.verdict.rule] += holds is True
-    return Rejudged(upheld.total(), missing, {rule: count for rule, count in upheld.items() if count})
+            uncovered += holds is True and not covered
+            upheld[case.verdict.rule] += holds is True and covered
+    return Rejudged(upheld.total(), missing, uncovered, {rule: count for rule, count in upheld.items() if count})
 
 
 class _Judge:

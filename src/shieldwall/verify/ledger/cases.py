@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from shieldwall.core.ids import Direction
+from shieldwall.core.ids import INITIATOR, Direction
 from shieldwall.core.signing import Signed
+from shieldwall.core.statements import Receipt
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.verify.ledger.chain import read_signed, read_statement
 from shieldwall.verify.ledger.file import LedgerFile, open_ledger
@@ -54,6 +55,9 @@ class Case:
     """Root of the stage's state in force, as co-signed when the judged work began; empty where there is none."""
     commit: CommitRecord | None = field(repr=False)
     """The commit of the verdict's step that comes next after it, if there is one."""
+    countersigned: bool
+    """Whether all workers that had a part in that commit, the culprit aside, countersigned it, and there are any. Then
+    no row before it was taken away since without their knowing."""
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -70,6 +74,10 @@ class _Found:
     view: ViewRecord | None
     state_root: str
     commit: CommitRecord | None = None
+    head: str = ""
+    """Of the chain, once that commit is in it."""
+    workers: frozenset[str] = frozenset()
+    """Who held something then."""
 
 
 class _Kept(NamedTuple):
@@ -90,18 +98,18 @@ def cases(path: Path) -> Iterator[Case]:
         LedgerError: SW-L101, SW-L102, SW-L104 or SW-L107; it cannot be read.
     """
     with open_ledger(path) as ledger:
-        found = _verdicts(ledger)
-        kept = _statements(ledger, found) if found else {}
-    return (_case(each, kept) for each in found)
+        course = _course(ledger)
+        kept = _statements(ledger, course.found) if course.found else {}
+    return (_case(each, kept, countersigned=course.is_countersigned(each)) for each in course.found)
 
 
-def _verdicts(ledger: LedgerFile) -> list[_Found]:
-    kinds = (RunRecord.kind, ViewRecord.kind, Verdict.kind, CommitRecord.kind, ResumeRecord.kind)
-    rows = sorted((row for kind in kinds for row in ledger.all_of(kind)), key=lambda row: row.seq)
+def _course(ledger: LedgerFile) -> _Course:
+    kinds = (RunRecord, ViewRecord, Verdict, CommitRecord, ResumeRecord, Receipt)
+    rows = sorted((row for kind in kinds for row in ledger.all_of(kind.kind)), key=lambda row: row.seq)
     course = _Course()
     for row in rows:
         course.take(row, read_statement(row))
-    return course.found
+    return course
 
 
 class _Course:
@@ -113,18 +121,28 @@ class _Course:
         self._views: dict[int, ViewRecord] = {}
         self._roots: dict[int, Mapping[int, str]] = {}
         """Before each step, the root of each stage's state."""
+        self._workers: frozenset[str] = frozenset()
+        self._receipts: set[tuple[str, str]] = set()
+        """Who countersigned which head."""
+
+    def is_countersigned(self, found: _Found) -> bool:
+        others = found.workers - {found.verdict.culprit}
+        return bool(others) and all((name, found.head) in self._receipts for name in others)
 
     def take(self, row: Row, statement: Any) -> None:
         if isinstance(statement, RunRecord):
             self._roots[0] = statement.state_roots
         elif isinstance(statement, ViewRecord):
             self._views[statement.view] = statement
+            self._workers = frozenset({*statement.holders.values(), *statement.checkers.values()} - {INITIATOR})
+        elif isinstance(statement, Receipt):
+            self._receipts.add((row.signer, statement.head))
         elif isinstance(statement, CommitRecord):
             self._step = statement.step + 1
             self._roots[self._step] = {**self._roots.get(statement.step, {}), **statement.state_roots}
             for each in self.found:
                 if each.verdict.step == statement.step and each.commit is None:
-                    each.commit = statement
+                    each.commit, each.head, each.workers = statement, row.hash, self._workers
         elif isinstance(statement, ResumeRecord):
             self._step, self._resumptions = statement.step, self._resumptions + 1
         else:
@@ -184,7 +202,7 @@ def _inputs(verdict: Verdict) -> list[_Key]:
     return [(verdict.step, verdict.attempt, verdict.micro_batch, *source) for source in sources]
 
 
-def _case(found: _Found, kept: dict[_Key, list[_Kept]]) -> Case:
+def _case(found: _Found, kept: dict[_Key, list[_Kept]], *, countersigned: bool) -> Case:
     verdict = found.verdict
     about = [each for each in kept.get(_about(verdict), ()) if each.resumptions <= found.resumptions]
     if verdict.micro_batch is None and about:
@@ -207,4 +225,5 @@ def _case(found: _Found, kept: dict[_Key, list[_Kept]]) -> Case:
         view=found.view,
         state_root=found.state_root,
         commit=found.commit,
+        countersigned=countersigned,
     )

@@ -65,6 +65,7 @@ def verify_ledger(path: Path, run_key_fingerprint: str | None = None, *, allow_o
                 walk.take(row)
         if walk is None:
             raise _not_closed(ledger, 0)
+        walk.count_receipts()
         if not walk.report.closed and not allow_open:
             raise _not_closed(ledger, chain.rows)
         if walk.report.closed:
@@ -123,6 +124,8 @@ class _Walk:
         self._states: list[Mapping[int, str]] = [record.state_roots]
         """Before each step, the last one before the step in work."""
         self._heads: dict[int, set[str]] = {}
+        self._alone: dict[int, str] = {}
+        """Steps in force that no worker has countersigned yet, and their heads."""
         self._book = StepBook()
         self._first_attempt = 0
         self._highest_attempt = -1
@@ -210,6 +213,8 @@ class _Walk:
         StepJoin(self._book, who, self._states[-1], commit).check()
         StateJoin(self._book, who, self._states[-1], commit).check()
         self._heads.setdefault(record.step, set()).add(row.hash)
+        if set(self._view.holders.values()) != {self._initiator}:
+            self._alone[record.step] = row.hash
         self._states.append(record.state_roots)
         self._highest_attempt = max(self._highest_attempt, record.attempt)
         self._begin_step()
@@ -227,6 +232,7 @@ class _Walk:
         self._admit(row, record.keys)
         self.report.replaced_steps += self._step - record.step
         del self._states[record.step + 1 :]
+        self._alone = {step: head for step, head in self._alone.items() if step < record.step}
         self._first_attempt = self._highest_attempt = record.attempt
         self._begin_step()
         self.report.steps = self._step
@@ -241,6 +247,8 @@ class _Walk:
     def _take_receipt(self, row: Row, receipt: Receipt) -> None:
         if receipt.run == self.report.run and receipt.head in self._heads.get(receipt.step, ()):
             self.report.receipts += 1
+            if self._alone.get(receipt.step) == receipt.head:
+                del self._alone[receipt.step]
             return
         # A worker must not be able to spoil an honest ledger by what it signs; a reader must know of it all the same.
         self.report.disputes.append(
@@ -261,6 +269,11 @@ class _Walk:
         fits = about.run == self.report.run and about.step == self._step and about.view in self._views
         if fits and attempt >= self._first_attempt:
             self._book.add(row, statement)
+
+    def count_receipts(self) -> None:
+        """All rows are taken: say how many steps nobody countersigned; the last one's receipts may yet come."""
+        last = -1 if self.report.closed else self._step - 1
+        self.report.steps_not_countersigned = sum(step != last for step in self._alone)
 
     def _count(self, row: Row, statement: Any) -> None:
         if isinstance(statement, Header) and statement.slot.direction is not Direction.EVALUATION:

@@ -4,7 +4,8 @@ Whoever holds the run's key can sign any verdict. It holds only where the culpri
 itself signed what the verdict says that it signed; and tensors count as evidence only where their roots are the ones
 that were signed for the very slots that the work was made from. The tensors' own part, computing it again, is not here.
 
-What nobody signed cannot be proven so: that something never came, or which state a holder served.
+What nobody signed cannot be proven so: which state a holder served. That something was never signed is only as good as
+the rows are complete, which the others' receipts vouch for.
 """
 
 from __future__ import annotations
@@ -77,6 +78,15 @@ class Proof:
         if verdict.culprit == self._checker:
             return {1: self._accused, 2: self._inquired}.get(verdict.rule, lambda: False)()
         return False
+
+    @property
+    def rests_on_absence(self) -> bool:
+        """Whether the culprit is guilty because of what is not there: whoever takes rows away could make it so.
+
+        An input that its source never signed, a tensor that never came, a checker whom nobody fed something else.
+        """
+        verdict = self._verdict
+        return verdict.direction.is_slot and (verdict.rule in (2, 4) or verdict.culprit == self._checker)
 
     def binds(self, shown: WorkRoots) -> bool:
         """Whether the evidence is of the work in question: what came in and the state are those that were signed."""

@@ -31,6 +31,8 @@ class LedgerReport:
     alerts: int = 0
     corrections: int = 0
     receipts: int = 0
+    steps_not_countersigned: int = 0
+    """Steps in force that no worker has countersigned, in a run that has workers."""
     disputes: list[str] = field(default_factory=list)
     """Parties that countersigned another ledger than this one: they lie, or somebody keeps two."""
     verdicts: list[Verdict] = field(default_factory=list)
@@ -48,6 +50,11 @@ class LedgerReport:
             notes.append(
                 "the ledger is not closed: rows may be missing from its end, "
                 f"and nothing covers the last {self.rows_after_commit} yet"
+            )
+        if self.steps_not_countersigned:
+            notes.append(
+                f"nobody countersigned {_count(self.steps_not_countersigned, 'step')}: whoever has the run's key could "
+                "have left rows of them out"
             )
         return (*notes, *self.disputes)
 
