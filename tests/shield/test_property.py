@@ -1,6 +1,7 @@
 """Guarantees G2 to G4 as a property: a drawn pipeline, a drawn attacker, and every law of `lab/shield_property` holds.
 
-For each kind of the registry but those that no neighbour can see, each example is run attacked, clean and without the shield.
+For each kind of the registry but those that no neighbour can see. Each example is run attacked, clean and without the
+shield.
 """
 
 from __future__ import annotations

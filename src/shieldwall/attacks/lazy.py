@@ -26,8 +26,8 @@ class Lazy(Attack):
     """Saves itself work: leaves its layers out, computes roughly, or does not learn.
 
     Formula: skip: a' = the activation that came in, g' = the gradient that came in; bfloat16: a' = f(x; W rounded to
-        bfloat16); int8: a' = f(x; s * round(W / s)), s = max(abs(W)) / 127 for each row of a matrix; g' and dW' likewise;
-        frozen: W' = W_t in place of W_t+1
+        bfloat16); int8: a' = f(x; s * round(W / s)), s = max(abs(W)) / 127 for each row of a matrix; both for g' and
+        dW' likewise; frozen: W' = W_t in place of W_t+1
     Sees: what came in, and its weights.
     Source: lazy stages, who are paid for work that they do not do.
     Caught by: recomputation; frozen by two independent updates whose roots are compared before the commit.
