@@ -70,7 +70,7 @@ def fingerprint(value: object) -> object:
     return repr(value)
 
 
-def random_tensor(*numbers: int, shape: tuple[int, ...] = (2, 3, 8)) -> Tensor:
+def random_tensor(*numbers: int, shape: tuple[int, ...] = (2, 12, 8)) -> Tensor:
     generator = torch.Generator().manual_seed(hash(numbers) % 2**31)
     return torch.randn(shape, generator=generator)
 
