@@ -13,6 +13,7 @@ from shieldwall.attacks.spec import COMMON_KEYS
 from shieldwall.core.ids import Direction, Role
 
 POINTS = {
+    "weights": {"before_compute"},
     "make": {"after_forward", "after_backward"},
     "sign": {"before_sign"},
     "send": {"before_send"},
@@ -118,6 +119,7 @@ def test_it_says_what_it_is(kind: str) -> None:
     found, about = find_attack(kind, ""), describe(kind)
     assert issubclass(found, Attack)
     found()
+    assert found.strength_key is None or found.strength_key in found.model_fields
     for name in ("summary", *SECTIONS.values()):
         assert about[name], f"the docstring of {kind} lacks {name}"
     for each in about["parameters"]:

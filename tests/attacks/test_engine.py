@@ -171,3 +171,51 @@ def test_before_the_first_step_there_are_no_moments_to_poison() -> None:
     assert log.fired == 0
     full = replace(prepared, moments=state_of(2).moments)
     assert asyncio.run(hook.before_commit(update, full)) is not full
+
+
+def test_an_accomplice_covers_the_liar_s_stage_and_nothing_else() -> None:
+    """One table, two hosts: worker-2 lies on stage 2, worker-3 checks stage 2 and says that it agrees."""
+    attack = placed("collude", rate=0.5)
+    accomplice, log = hook_of(attack, host="worker-3")
+    slots = [slot_of(step, part, way) for step in range(5) for part in range(3) for way in Direction]
+    for slot in slots:
+        border = Border(host="worker-3", slot=slot)
+        agrees = asyncio.run(accomplice.after_check(border, False))
+        assert agrees == attack.aim.hits_work(HOST, slot)
+        assert asyncio.run(accomplice.after_check(border, True)), "what agrees is settled as it is"
+        assert asyncio.run(accomplice.after_forward(border, tensor := random_tensor(1))) is tensor
+        elsewhere = Border(host="worker-3", slot=replace(slot, stage=1))
+        assert not asyncio.run(accomplice.after_check(elsewhere, False))
+    assert 0 < log.fired < len(slots)
+    assert {worker for worker, _ in log.struck} == {"worker-3"}
+
+
+def test_a_transient_liar_has_an_accomplice_wherever_it_is() -> None:
+    attack = transient("collude")
+    hook, _ = hook_of(attack, host="worker-3")
+    for step in range(20):
+        covered = [
+            asyncio.run(hook.after_check(Border(host="worker-3", slot=slot_of(step, 0, way, stage=stage)), False))
+            for way in (Direction.FORWARD, Direction.BACKWARD)
+            for stage in (1, 2)
+        ]
+        drawn = attack.aim.drawn_stage(step)
+        assert covered == [drawn == 1, drawn == 2] * 2
+    hook.see_view(view({**HOLDERS, 1: "worker-3", 2: "worker-3"}))
+    for step in range(20):
+        border = Border(host="worker-3", slot=slot_of(step, 0, Direction.FORWARD))
+        assert not asyncio.run(hook.after_check(border, False)), "nobody is an accomplice of itself"
+
+
+def test_what_came_in_is_forgotten_when_the_work_is_done() -> None:
+    hook, _ = hook_of(placed("lazy", form="skip", rate=0.5))
+    slots = [slot_of(step, 0, Direction.FORWARD) for step in range(8)]
+    skipped = []
+    for slot in slots:
+        border, came_in, honest = Border(host=HOST, slot=slot), random_tensor(slot.step), random_tensor(slot.step, 1)
+        asyncio.run(hook.before_forward(border, came_in))
+        made = asyncio.run(hook.after_forward(border, honest))
+        skipped.append(made is not honest)
+        assert torch.equal(made, came_in if made is not honest else honest)
+        assert asyncio.run(hook.after_forward(border, honest)) is honest, "it has nothing left to send on"
+    assert 0 < sum(skipped) < len(slots)

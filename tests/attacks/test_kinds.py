@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from worker_day import BACKWARD_TO, FORWARD_TO, HOST, KEY, Event, fingerprint, hook_of, live, placed
+from worker_day import BACKWARD_TO, FORWARD_TO, HOST, KEY, Event, at, day, fingerprint, hook_of, live, made, placed
 
 from shieldwall.core.ids import Direction
 from shieldwall.core.messages import StageState, TensorFrame
 from shieldwall.core.signing import Roster
 from shieldwall.core.tensor_roots import tensor_root
-
-
-def day(kind: str, **table: Any) -> list[Event]:
-    return live(hook_of(placed(kind, **table))[0])
-
-
-def at(events: list[Event], point: str) -> list[Event]:
-    found = [event for event in events if event.point == point and event.changed]
-    assert found
-    return found
-
-
-def made(kind: str, **table: Any) -> list[tuple[Tensor, Tensor]]:
-    """What was honest and what went on, for each tensor that the stage made in training."""
-    events = day(kind, **table)
-    return [(each.given, each.returned) for point in ("after_forward", "after_backward") for each in at(events, point)]
 
 
 def test_sign_flip() -> None:
@@ -202,6 +186,30 @@ def test_a_relabelled_replay_carries_the_old_header_under_the_new_slot() -> None
             assert event.returned.header.statement.slot != event.given.slot
             assert Roster({HOST: KEY.public}).holds(event.returned.header)
             assert tensor_root(event.returned.tensor) == event.returned.header.statement.root_out
+
+
+def test_the_micro_batch_before_arrives_as_this_one() -> None:
+    """Header and tensor are those that were sent, of the same step; the first micro-batch has none before it."""
+    honest = {(e.step, e.given.slot, e.to): e.given for e in frames(kind="replay", from_step=9)}
+    for event in frames(kind="replay", of="micro_batch"):
+        new: TensorFrame = event.given
+        assert event.changed == (new.slot.micro_batch == 1)
+        if event.changed:
+            old = honest[event.step, replace(new.slot, micro_batch=0), event.to]
+            assert fingerprint(event.returned) == fingerprint(replace(old, slot=new.slot))
+
+
+@pytest.mark.parametrize("of", ["step", "micro_batch"])
+def test_an_old_tensor_that_is_signed_anew_is_in_no_frame_s_way(of: str) -> None:
+    """The tensor of the step or micro-batch before goes on as what was made; the frames are honest."""
+    events = day("replay", of=of, sign_anew=True)
+    assert {event.point for event in events if event.changed} <= {"after_forward", "after_backward"}
+    honest = {fingerprint(event.given) for event in events if event.point.startswith("after_")}
+    for event in events:
+        if event.point in ("after_forward", "after_backward") and event.changed:
+            assert fingerprint(event.returned) in honest
+            assert fingerprint(event.returned) != fingerprint(event.given)
+            assert event.step > 0 or of == "micro_batch"
 
 
 MALFORMED: dict[str, Callable[[Any, Any], bool]] = {

@@ -70,7 +70,7 @@ def fingerprint(value: object) -> object:
     return repr(value)
 
 
-def random_tensor(*numbers: int, shape: tuple[int, ...] = (2, 3, 8)) -> Tensor:
+def random_tensor(*numbers: int, shape: tuple[int, ...] = (2, 12, 8)) -> Tensor:
     generator = torch.Generator().manual_seed(hash(numbers) % 2**31)
     return torch.randn(shape, generator=generator)
 
@@ -122,6 +122,24 @@ def live(hook: Hook) -> list[Event]:
     return day.events
 
 
+def day(kind: str, **table: Any) -> list[Event]:
+    """The day under one attack."""
+    return live(hook_of(placed(kind, **table))[0])
+
+
+def at(events: list[Event], point: str) -> list[Event]:
+    """What was changed there; there is something."""
+    found = [event for event in events if event.point == point and event.changed]
+    assert found
+    return found
+
+
+def made(kind: str, **table: Any) -> list[tuple[Tensor, Tensor]]:
+    """What was honest and what went on, for each tensor that the stage made and that was changed."""
+    events = day(kind, **table)
+    return [(each.given, each.returned) for point in ("after_forward", "after_backward") for each in at(events, point)]
+
+
 class _Day:
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
@@ -144,8 +162,12 @@ class _Day:
     async def _work(self, slot: Slot) -> None:
         backward = slot.direction is Direction.BACKWARD
         border = Border(host=HOST, slot=slot)
+        way = "backward" if backward else "forward"
+        await self._call(f"before_{way}", border, random_tensor(slot.step, slot.micro_batch, backward, 5))
+        in_force = dict(self._states[Role.STAGE, slot.stage].parameters)
+        await self._call("before_compute", border, {**in_force, "base": random_tensor(slot.stage, 3, shape=(4, 4))})
         made = random_tensor(slot.step, slot.micro_batch, backward)
-        point = "after_backward" if backward else "after_forward"
+        point = f"after_{way}"
         sent_by_all = await self._call(point, border, made)
         header = Header(
             slot=slot,

@@ -71,6 +71,47 @@ def test_a_changed_frozen_base_under_adapters(when: When, make_model: MakeModel)
 
 
 @every_settling
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_stale_weights_under_a_true_root(direction: str, when: When, make_model: MakeModel) -> None:
+    """The headers carry the co-signed root; the tensors, and backward the gradients, are those of other weights.
+
+    In the first step there are no older weights. A pass is a lie by itself: a stale forward pass spoils no gradient.
+    """
+    case = replace(SMALL, when=when)
+    trained = attack(case, make_model, aimed("stale_weights", direction=direction)).trained
+    assert culprits(trained) == {ATTACKER}
+    assert not [verdict for verdict in trained.verdicts if verdict.step == 0]
+    way = CaseDirection.FORWARD if direction == "forward" else CaseDirection.BACKWARD
+    for step in range(1, case.steps):
+        assert len(found(trained, way, step)) >= case.micro_batches
+        assert len(found(trained, CaseDirection.GRADIENTS, step)) == (direction == "backward")
+    assert {verdict.rule for verdict in trained.verdicts} == {1}
+    assert_repaired(trained, case, make_model)
+
+
+@every_settling
+@pytest.mark.parametrize("form", ["skip", "bfloat16", "int8"])
+def test_a_stage_that_saves_work(form: str, when: When, make_model: MakeModel) -> None:
+    case = replace(SMALL, when=when)
+    trained = attack(case, make_model, aimed("lazy", form=form)).trained
+    assert {(verdict.culprit, verdict.rule) for verdict in trained.verdicts} == {(ATTACKER, 1)}
+    for step in range(case.steps):
+        for way in (CaseDirection.FORWARD, CaseDirection.BACKWARD):
+            assert len(found(trained, way, step)) >= case.micro_batches
+    assert_repaired(trained, case, make_model)
+
+
+@every_settling
+def test_a_stage_that_does_not_learn(when: When, make_model: MakeModel) -> None:
+    case = replace(SMALL, when=when)
+    trained = attack(case, make_model, aimed("lazy", form="frozen")).trained
+    assert [(v.culprit, v.direction, v.rule) for v in trained.verdicts] == [
+        (ATTACKER, CaseDirection.UPDATE, 5)
+    ] * case.steps
+    assert_repaired(trained, case, make_model)
+
+
+@every_settling
 def test_a_permuted_weight_gradient_of_equal_norm(when: When, make_model: MakeModel) -> None:
     """Its norms say nothing: they are those of the duplicate, as far as another order of adding allows."""
     case = replace(SMALL, when=when)
@@ -187,6 +228,9 @@ def test_the_attacks_are_real(make_model: MakeModel) -> None:
         aimed("wrong_gradient", form="permute"),
         aimed("equivocate", to="consumer", direction="backward"),
         aimed("noise", rate=0.5),
+        aimed("stale_weights", direction="forward"),
+        aimed("stale_weights", direction="backward"),
+        *(aimed("lazy", form=form) for form in ("skip", "bfloat16", "int8", "frozen")),
     ):
         weights = attack(case, make_model, table).trained.weights
         assert [name for name in clean if not torch.equal(weights[name], clean[name])], table

@@ -77,8 +77,22 @@ class Attack(BaseModel):
     """Row of the list of attacks in the paper facts; None where it has none."""
     directions: ClassVar[tuple[str, ...]] = BOTH_WAYS
     """Which values of `direction` make sense; none where the kind acts on updates."""
-    looks_back: ClassVar[bool] = False
-    """Whether it uses `turn.memory`, which is filled only then."""
+    looks_back: ClassVar[tuple[str, ...]] = ()
+    """What it uses of `turn.memory`, which is filled only then: `states`, `frames`, `inputs`."""
+    colludes: ClassVar[bool] = False
+    """Whether the host that checks the attacked work is in it too: only then is `agree` asked, and there."""
+    strength_key: ClassVar[str | None] = None
+    """The parameter that makes it stronger or weaker, for experiments that try several; None where it has none."""
+
+    @property
+    def states_back(self) -> int:
+        """How many states before the one in force it uses of `turn.memory`."""
+        return 0
+
+    def weights(self, turn: Turn, in_force: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The weights by name, a frozen base included, that its stage computes one pass with; no state changes."""
+        del turn
+        return in_force
 
     def make(self, turn: Turn, tensor_BTD: Tensor) -> Tensor:
         """What the stage has made for the slot, (B sequences, T tokens, D width); the same shape and dtype go on."""

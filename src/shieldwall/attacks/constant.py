@@ -21,6 +21,7 @@ class Constant(Attack):
     """
 
     row: ClassVar[int | None] = 6
+    strength_key: ClassVar[str | None] = "value"
 
     value: float = Field(default=0.0, description="the number")
 

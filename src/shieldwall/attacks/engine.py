@@ -51,14 +51,25 @@ class AttackHook(Hook):
         self._log = log
         self._holders = dict(holders or {})
         self._checkers = dict(checkers or {})
-        self._memory = Memory()
         self._attempt = 0
         """Of the work that was seen last."""
-        self._looks_back = any(placed.attack.looks_back for placed in self._attacks)
+        self._memory = Memory(max((placed.attack.states_back for placed in self._attacks), default=0))
+        self._looks_back = frozenset(word for placed in self._attacks for word in placed.attack.looks_back)
 
     def see_view(self, view: View) -> None:
         """Learn who holds what from the order that every host is given."""
         self._holders, self._checkers = dict(view.holders), dict(view.checkers)
+
+    async def before_forward(self, border: Border, activation_BTD: Tensor) -> Tensor:
+        return self._take_in(border.slot, activation_BTD)
+
+    async def before_backward(self, border: Border, gradient_BTD: Tensor) -> Tensor:
+        return self._take_in(border.slot, gradient_BTD)
+
+    async def before_compute(self, border: Border, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return self._act(
+            self._work(border.slot), weights, lambda attack, turn, w: attack.weights(turn, w), same_tensors
+        )
 
     async def after_forward(self, border: Border, activation_BTD: Tensor) -> Tensor:
         return self._make(border.slot, activation_BTD)
@@ -80,7 +91,7 @@ class AttackHook(Hook):
         if not isinstance(message, TensorFrame) or message.source != self._host:
             return message
         posted = self._act(self._work(message.slot), message, lambda attack, turn, f: attack.post(turn, f), same_frames)
-        if self._looks_back:
+        if "frames" in self._looks_back:
             self._memory.keep_frame(message)
         return posted
 
@@ -96,7 +107,8 @@ class AttackHook(Hook):
         held = self._act(
             self._updates(update), (state, frozen), lambda attack, turn, pair: attack.hold(turn, *pair), _same_held
         )
-        self._keep(update, held[0])
+        if "states" in self._looks_back and update.role is Role.STAGE:
+            self._memory.begin_states(update.stage, held[0])
         return held
 
     async def before_prepare(self, update: Update, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -109,7 +121,8 @@ class AttackHook(Hook):
         return self._act(self._updates(update), prepared, lambda attack, turn, s: attack.commit(turn, s), same_states)
 
     async def after_commit(self, update: Update, state: StageState) -> None:
-        self._keep(update, state)
+        if "states" in self._looks_back and update.role is Role.STAGE:
+            self._memory.keep_state(update.stage, state)
 
     async def before_serve(self, update: Update, state: StageState) -> StageState:
         return self._act(self._updates(update), state, lambda attack, turn, s: attack.serve(turn, s), same_states)
@@ -118,7 +131,14 @@ class AttackHook(Hook):
         def make(attack: Attack, turn: Turn, tensor: Tensor) -> Tensor:
             return _fit_to_travel(tensor, attack.make(turn, tensor))
 
-        return self._act(self._work(slot), tensor_BTD, make, same_bits)
+        made = self._act(self._work(slot), tensor_BTD, make, same_bits)
+        self._memory.drop_input()
+        return made
+
+    def _take_in(self, slot: Slot, tensor_BTD: Tensor) -> Tensor:
+        if "inputs" in self._looks_back:
+            self._memory.keep_input(slot, tensor_BTD)
+        return tensor_BTD
 
     def _act(
         self, hits: Iterator[Hit], given: T, act: Callable[[Attack, Turn, T], T], same: Callable[[T, T], bool]
@@ -140,8 +160,15 @@ class AttackHook(Hook):
 
     def _duty(self, slot: Slot) -> Iterator[Hit]:
         for placed in self._attacks:
-            if placed.aim.hits_duty(self._host, slot, self._holders):
+            if self._misuses(placed, slot):
                 yield placed, self._turn(placed, slot.stage, slot.step, slot)
+
+    def _misuses(self, placed: PlacedAttack, slot: Slot) -> bool:
+        """Whether this host's check of `slot` is part of the attack: as the attacker's own, or as its accomplice's."""
+        if not placed.attack.colludes:
+            return placed.aim.hits_duty(self._host, slot, self._holders)
+        liar = self._holders.get(slot.stage)
+        return liar is not None and liar != self._host and placed.aim.hits_work(liar, slot)
 
     def _updates(self, update: Update) -> Iterator[Hit]:
         """Only of stages: whoever falsifies a duplicate of its own accuses, and that is a kind of its own."""
@@ -162,10 +189,6 @@ class AttackHook(Hook):
             checkers=self._checkers,
             memory=self._memory,
         )
-
-    def _keep(self, update: Update, state: StageState) -> None:
-        if self._looks_back and update.role is Role.STAGE:
-            self._memory.keep_state(update.stage, state)
 
 
 def _fit_to_travel(given: Tensor, returned: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class Equivocate(Attack):
     """
 
     row: ClassVar[int | None] = 23
+    strength_key: ClassVar[str | None] = "factor"
 
     to: Literal["consumer", "checker"] = Field(
         default="consumer", description="who gets the false tensor: the host of the next stage, or those who check"

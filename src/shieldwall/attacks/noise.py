@@ -20,6 +20,7 @@ class Noise(Attack):
     """
 
     row: ClassVar[int | None] = 3
+    strength_key: ClassVar[str | None] = "strength"
 
     strength: float = Field(default=0.1, gt=0, description="deviation of the noise over that of the tensor; above 0")
 

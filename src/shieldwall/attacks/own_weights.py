@@ -31,6 +31,7 @@ class OwnWeights(Attack):
 
     row: ClassVar[int | None] = 20
     directions: ClassVar[tuple[str, ...]] = ()
+    strength_key: ClassVar[str | None] = "alpha"
 
     target: Literal["parameters", "moments", "frozen", "served"] = Field(
         default="parameters",

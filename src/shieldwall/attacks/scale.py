@@ -21,6 +21,7 @@ class Scale(Attack):
     """
 
     row: ClassVar[int | None] = 5
+    strength_key: ClassVar[str | None] = "factor"
 
     factor: Factor = Field(default=10.0, description="any number but 1")
 

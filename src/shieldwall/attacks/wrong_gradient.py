@@ -26,6 +26,7 @@ class WrongGradient(Attack):
 
     row: ClassVar[int | None] = 22
     directions: ClassVar[tuple[str, ...]] = ()
+    strength_key: ClassVar[str | None] = "factor"
 
     form: Literal["scale", "permute", "negate", "zero"] = Field(
         default="scale", description="how dW is made wrong; permute and negate keep its norm"

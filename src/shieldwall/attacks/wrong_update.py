@@ -22,7 +22,8 @@ class WrongUpdate(Attack):
     """
 
     directions: ClassVar[tuple[str, ...]] = ()
-    looks_back: ClassVar[bool] = True
+    looks_back: ClassVar[tuple[str, ...]] = ("states",)
+    strength_key: ClassVar[str | None] = "factor"
 
     factor: Factor = Field(default=2.0, description="on the step; any number but 1, 0 for none")
 

@@ -39,8 +39,9 @@ class Hook:
 
     Called in this order for each micro-batch of a stage: `before_forward` (not for tokens), `after_forward` (not for
     the loss), `before_backward` (not for the loss), `after_backward` (not where no stage comes before), each of the two
-    `after_` followed by `before_sign` and `before_send`; for each pass of a duplicate `before_check` and `after_check`;
-    then once for each stage and duplicate of a step `before_prepare`, `after_prepare`, `before_commit`, `after_commit`.
+    passes with `before_compute` ahead of its work, each of the two `after_` followed by `before_sign` and
+    `before_send`; for each pass of a duplicate `before_check` and `after_check`; then once for each stage and duplicate
+    of a step `before_prepare`, `after_prepare`, `before_commit`, `after_commit`.
     """
 
     async def before_forward(self, border: Border, activation_BTD: Tensor) -> Tensor:
@@ -62,6 +63,15 @@ class Hook:
         """The gradient with respect to the stage's input that it sends back."""
         del border
         return gradient_BTD
+
+    async def before_compute(self, border: Border, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The weights by name, a frozen base included, that the stage is about to compute a pass of its own with.
+
+        Others are used in this one pass alone and change no state; each has the shape, the type and the device of the
+        one whose place it takes. A backward pass with others runs its forward pass again, with the same ones.
+        """
+        del border
+        return weights
 
     async def before_sign(self, border: Border, header: Header) -> Header:
         """What the host is about to sign about the tensor that it has made; not called in a run that checks nothing."""

@@ -14,7 +14,8 @@ of the same micro-batch is there (`TiedGradients`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -115,6 +116,38 @@ class HostedStage:
         self._recompute = recompute
         self._open: dict[int, _OpenMicroBatch] = {}
         self._held: dict[int, dict[str, Tensor]] = {}
+        self._set_aside: dict[str, Tensor] = {}
+        """The weights in force, while the stage computes with others."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights in force by name, a frozen base included, whatever the stage computes with just now."""
+        return self._set_aside or {name: held.data for name, held in self._holds_weights().items()}
+
+    @contextmanager
+    def computing_with(self, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+        """Let the passes inside use `weights`, which has all names of `weights()`; None lets everything be.
+
+        A pass counts by itself: what a forward pass makes with other weights leaves no graph, and a backward pass with
+        other weights uses none, so that each backward pass computes its forward pass again with weights of its own.
+        A head that is tied to the embeddings of another stage keeps the weights in force.
+        """
+        if weights is None:
+            yield
+            return
+        self._set_aside = self.weights()
+        try:
+            self._use_weights(weights)
+            yield
+        finally:
+            in_force, self._set_aside = self._set_aside, {}
+            self._use_weights(in_force)
+
+    def _use_weights(self, weights: Mapping[str, Tensor]) -> None:
+        for name, held in self._holds_weights().items():
+            held.data = weights[name]
+
+    def _holds_weights(self) -> dict[str, nn.Parameter]:
+        return {**self.model.parameters, **self.model.frozen}
 
     def forward(
         self, step: int, micro_batch: int, value: Tensor, positions_BT: Tensor | None = None, *, training: bool
@@ -133,7 +166,7 @@ class HostedStage:
             entry.requires_grad_(True)
         positions_BT = None if positions_BT is None else positions_BT.to(self._device)
         opened = _OpenMicroBatch(step, micro_batch, entry, positions_BT)
-        keeps_graph = training and not self._recompute
+        keeps_graph = training and not self._recompute and not self._set_aside
         with torch.set_grad_enabled(keeps_graph):
             output = self._compute(opened)
         if training:
@@ -146,9 +179,9 @@ class HostedStage:
         """Mean loss (nats, 0-dim) of the last stage's logits; in training it becomes what `backward` starts from."""
         labels_BT = batch.labels_BT.to(self._device)
         opened = self._open[micro_batch] if training else None
+        if opened is not None:
+            opened.batch = batch
         if opened is None or opened.exit is None:
-            if opened is not None:
-                opened.batch = batch
             with torch.no_grad():
                 return self.model.loss(logits_BTV, labels_BT)
         loss = self.model.loss(opened.exit, labels_BT)
@@ -169,7 +202,7 @@ class HostedStage:
         tied_here = self.tied if self.model.span.embeddings else None
         sums = tied_here.set_sums_aside() if tied_here else {}
         arrived = None if gradient_BTD is None else gradient_BTD.to(self._device)
-        end = self._compute_again(opened) if opened.exit is None else opened.exit
+        end = self._compute_again(opened) if opened.exit is None or self._set_aside else opened.exit
         if end.requires_grad:
             torch.autograd.backward(end, arrived)
         if self.tied and self.model.span.head:

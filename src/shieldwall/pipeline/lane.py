@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -159,14 +159,25 @@ class LanePlayer:
             value = self._use(Key(False, action.stage - 1, micro_batch))
             for hook in self._hooks:
                 value = await hook.before_forward(border, value)
-        if stage.model.span.head:
-            await self._run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
-            return
-        output = await self._run(action, lambda: self._compute_forward(stage, micro_batch, value))
+        with stage.computing_with(await self._other_weights(border, stage)):
+            if stage.model.span.head:
+                await self._run(action, lambda: self._forward_to_loss(stage, micro_batch, value, border.slot))
+                return
+            output = await self._run(action, lambda: self._compute_forward(stage, micro_batch, value))
         for hook in self._hooks:
             output = await hook.after_forward(border, output)
         require_finite(output, border.slot, "an activation")
         await self._keep_made(action, key, output)
+
+    async def _other_weights(self, border: Border, stage: HostedStage) -> Mapping[str, Tensor] | None:
+        """What a hook puts in the place of the weights in force for one pass; None where no hook does."""
+        if not self._hooks:
+            return None
+        weights: Mapping[str, Tensor] = stage.weights()
+        in_force = weights
+        for hook in self._hooks:
+            weights = await hook.before_compute(border, weights)
+        return None if weights is in_force else weights
 
     async def _run(self, action: Action, work: Callable[[], T]) -> T:
         computing = self._compute.run(action, work)
@@ -192,7 +203,8 @@ class LanePlayer:
             gradient = self._use(Key(True, action.stage + 1, micro_batch))
             for hook in self._hooks:
                 gradient = await hook.before_backward(border, gradient)
-        sent_back = await self._run(action, lambda: stage.backward(micro_batch, gradient))
+        with stage.computing_with(await self._other_weights(border, stage)):
+            sent_back = await self._run(action, lambda: stage.backward(micro_batch, gradient))
         if sent_back is None:
             return
         for hook in self._hooks:

@@ -31,7 +31,8 @@ class StageUpdate:
     @property
     def committed(self) -> StageState:
         """The state in force."""
-        parameters = {name: parameter.data for name, parameter in self._stage.model.parameters.items()}
+        in_force = self._stage.weights()
+        parameters = {name: in_force[name] for name in self._stage.model.parameters}
         return StageState(parameters=parameters, moments=self._moments)
 
     def scale_gradients(self, clip_coefficient: float) -> None:

@@ -6,7 +6,10 @@ detection    whoever falsified something in a step is named in that step, before
              that is in force is named when that state is next used or served; a frame that nobody can use is refused
 economy      nothing is run twice where every slot is settled before use
 silence      the clean twin has no verdict, no alert, no refusal
-bite         without the shield the same attack changes the weights; a lie about checks or headers alone does not
+bite         without the shield the same attack changes the weights; a lie about checks or headers alone does not, and
+             a turned bit may or may not
+
+They are promised for every kind but those of `UNSEEN`.
 """
 
 from __future__ import annotations
@@ -19,17 +22,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shieldwall.attacks import AttackLog
+from shieldwall.attacks import ATTACKS, AttackLog
 from shieldwall.core.errors import NonFiniteError
 from shieldwall.core.verdicts import CaseDirection, Verdict
 from shieldwall.lab.attacked_run import Attacked, AttackTable, train_attacked, with_attacks
 from shieldwall.lab.shield_property.draw import Drawn
 from shieldwall.lab.small_run import Trained, train_pipeline
 
+UNSEEN = ("collude",)
+"""Kinds that the duplicate check does not see: the checker is in it too."""
 REFUSED = ("malformed", "replay")
-"""Kinds whose frames are refused; a refusal proves no guilt."""
+"""Kinds whose frames are refused; a refusal proves no guilt. A replay that is signed anew is a lie like others."""
 HARMLESS = ("input_lie", "false_accusation", "lazy_checker")
 """Kinds that lie about headers and checks alone: where nothing is checked they change nothing."""
+FAINT = ("bit_flip",)
+"""Kinds that may wash out: a bit of a token that no loss depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +58,17 @@ class Examined:
     """Laws that did not hold, in words; empty is what is promised."""
 
 
+def promised_kinds() -> list[str]:
+    """The kinds for which the laws must hold: of this package and of others."""
+    return [kind for kind in sorted(ATTACKS) if kind not in UNSEEN]
+
+
 def examine(drawn: Drawn, folder: Path) -> Examined:
     """Run `drawn` attacked, its clean twin, and attacked without the shield."""
     attacked = train_attacked(drawn.case, [drawn.attack], folder)
     clean = train_pipeline(drawn.case, folder)
     trained, log = attacked.trained, attacked.log
-    caught = [each for each in sorted(log.struck) if _is_caught(*each, attacked, drawn.attack["kind"])]
+    caught = [each for each in sorted(log.struck) if _is_caught(*each, attacked, drawn.attack)]
     accused = [verdict for verdict in trained.verdicts if not log.fired_by(verdict.culprit, verdict.step)]
     changes = _changes_unchecked(drawn, folder, clean.weights)
     broken = (
@@ -90,12 +102,12 @@ def named_before_commit(verdict: Verdict, trained: Trained) -> bool:
     return events.index(verdict) < events.index(verdict.step)
 
 
-def _is_caught(worker: str, step: int, attacked: Attacked, kind: str) -> bool:
+def _is_caught(worker: str, step: int, attacked: Attacked, attack: AttackTable) -> bool:
     trained = attacked.trained
-    if kind in REFUSED:
+    if _is_refused(attack):
         return any(refusal.sender == worker and refusal.slot.step == step for refusal in trained.refusals)
     mine = [verdict for verdict in trained.verdicts if verdict.culprit == worker]
-    if kind == "own_weights":
+    if attack["kind"] == "own_weights":
         # What is put in force after the commit of a step is used in the next one, or served.
         return any(
             verdict.direction is CaseDirection.STATE or named_before_commit(verdict, trained)
@@ -103,6 +115,11 @@ def _is_caught(worker: str, step: int, attacked: Attacked, kind: str) -> bool:
             if verdict.step in (step, step + 1)
         )
     return any(verdict.step == step and named_before_commit(verdict, trained) for verdict in mine)
+
+
+def _is_refused(attack: AttackTable) -> bool:
+    """Whether its frames cannot be used. Without the shield they end the run, or let it wait for ever."""
+    return attack["kind"] in REFUSED and not attack.get("sign_anew", False)
 
 
 def _repair(trained: Trained, clean: Trained) -> Iterator[str]:
@@ -128,7 +145,7 @@ def _silence(clean: Trained) -> Iterator[str]:
 
 
 def _bite(attack: AttackTable, changes: bool | None) -> Iterator[str]:
-    if changes is None:
+    if changes is None or attack["kind"] in FAINT:
         return
     if changes is (attack["kind"] in HARMLESS):
         yield f"bite: without the shield the attack {'changes' if changes else 'does not change'} the weights"
@@ -137,7 +154,7 @@ def _bite(attack: AttackTable, changes: bool | None) -> Iterator[str]:
 def _changes_unchecked(drawn: Drawn, folder: Path, clean: Mapping[str, Tensor]) -> bool | None:
     log = AttackLog()
     case = with_attacks(replace(drawn.case, when=None), [drawn.attack], log)
-    if not _runs_unchecked(drawn.attack):
+    if _is_refused(drawn.attack):
         return None
     try:
         weights = train_pipeline(case, folder).weights
@@ -146,11 +163,6 @@ def _changes_unchecked(drawn: Drawn, folder: Path, clean: Mapping[str, Tensor]) 
     if drawn.attack["kind"] not in HARMLESS and not _reaches_weights(drawn.attack, log, drawn.case.steps):
         return None
     return not same_weights(weights, clean)
-
-
-def _runs_unchecked(attack: AttackTable) -> bool:
-    """Frames that nobody can use end an unchecked run, or let it wait for ever."""
-    return attack["kind"] not in REFUSED
 
 
 def _reaches_weights(attack: Mapping[str, Any], log: AttackLog, steps: int) -> bool:

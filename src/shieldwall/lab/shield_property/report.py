@@ -95,8 +95,10 @@ def _to_markdown(counts: Sequence[Mapping[str, Any]], broken: Sequence[Row], ori
         "",
         "- The laws are those of `shieldwall.lab.shield_property.laws`.",
         "- Caught: a verdict against the worker before the commit of the step; for poisoned states when they are next"
-        " used or served; for `malformed` and `replay` a refusal before use.",
-        "- Without the shield `malformed` and `replay` are not run: they would end the run or let it wait for ever.",
+        " used or served; for `malformed` and for `replay` of signed frames a refusal before use.",
+        "- Two who lie together are not among the kinds: the duplicate check does not see them.",
+        "- Without the shield `malformed` and `replay` of signed frames are not run: they would end the run or let it"
+        " wait for ever.",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}.",
         *(f"- **Broken**, run {row['number']}: {'; '.join(row['broken'])}. {row['drawn']}" for row in broken),
     ]

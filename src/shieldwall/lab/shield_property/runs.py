@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 import transformers
 
-from shieldwall.attacks import ATTACKS
 from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
 from shieldwall.lab.shield_property.journal import Journal, Row
-from shieldwall.lab.shield_property.laws import examine
+from shieldwall.lab.shield_property.laws import examine, promised_kinds
 
 
 def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> Iterator[Row]:
@@ -52,6 +51,6 @@ def _set_up() -> None:
 
 
 def _examine(seed: int, number: int, models: Path) -> Row:
-    drawn = draw_numbered(seed, number, sorted(ATTACKS))
+    drawn = draw_numbered(seed, number, promised_kinds())
     examined = examine(drawn, model_folder(drawn.case, models / str(os.getpid())))
     return {"number": number, "attack": dict(drawn.attack), "drawn": str(drawn), **asdict(examined)}
