@@ -154,7 +154,9 @@ def _naive(plan: Plan, costs: StageCosts) -> Plan:
         kinds = "DE" if plan.training else "D"
         checks = [Action.parse(f"{kind}{i}.{m}") for kind in kinds for i in host.duplicates for m in plan.chosen]
         computes = [*passes, *checks]
-        lanes.append(Lane(host.name, wire(computes, host.name, Custody.of(plan.hosts), settled=False)))
+        lanes.append(
+            Lane(host.name, wire(computes, host.name, Custody.of(plan.hosts), settled=False, topology=plan.topology))
+        )
     return replace(plan, lanes=tuple(lanes))
 
 

@@ -38,7 +38,7 @@ from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.recompute import StageRecompute
 from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding, Origin, owners, stage_states
-from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
+from shieldwall.schedule import Host, Plan, Topology, make_plan, usual_hosts
 from shieldwall.verify.court import Court
 from shieldwall.verify.court.record import StepRecord
 
@@ -80,6 +80,7 @@ class Case:
     when: Literal["before_use", "before_commit"] | None = None
     """When slots are settled; None: nothing is checked."""
     bans: bool = False
+    topology: Topology = "chain"
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -216,7 +217,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     model = model_settings(case, config)
     skeleton = build_skeleton(model)
     hosts = case.hosts()
-    plan = _plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when)
+    plan = _plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when, topology=case.topology)
     settings = HostSettings(
         model=model,
         seed=case.seed,
@@ -245,7 +246,15 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     shapes = dict.fromkeys(range(case.micro_batches), (case.batch, case.block_tokens, width)) if shield else None
 
     def again(micro_batches: tuple[int, ...]) -> Plan:
-        return _plan(case.schedule, case.stages, case.micro_batches, hosts, when="before_use", only=micro_batches)
+        return _plan(
+            case.schedule,
+            case.stages,
+            case.micro_batches,
+            hosts,
+            when="before_use",
+            only=micro_batches,
+            topology=case.topology,
+        )
 
     async with deployment as coordinator:
         if shield:
