@@ -82,6 +82,7 @@ EXAMPLES: dict[str, Callable[[], object]] = {
     "SW-P116": _checked(replace(A, duplicates=(1,)), B, replace(C, duplicates=(1,))),
     "SW-P117": _checked(A, replace(B, duplicates=(1,)), C),
     "SW-P118": _checked(A, B, C, only=(1, 2)),
+    "SW-P119": lambda: make_plan("gpipe", 2, 1, [A, B], topology="ring"),  # type: ignore[arg-type]
     "SW-P120": lambda: validate_plan(Plan("by hand", 2, 1, True, (A, B), two(ASH, BIRCH).lanes[:1])),
     "SW-P121": _validate("F0.0 F0.0", BIRCH),
     "SW-P122": _validate("B0.0 F0.0", BIRCH),

@@ -48,10 +48,9 @@ class Drawn:
     def __str__(self) -> str:
         case, attack = self.case, dict(self.attack)
         return (
-            f"{attack} on {case.family} in {case.stages} stages, cut {case.cut}, {case.schedule}, {case.when},"
-            f" {case.topology},"
-            f" {case.micro_batches} micro-batches of {case.batch} x {case.block_tokens}, {case.steps} steps,"
-            f" workers {case.workers}, seed {case.seed}, rank {case.lora_rank}"
+            f"{attack} on {case.family} in {case.stages} stages, cut {case.cut}, {case.schedule}, {case.topology},"
+            f" {case.when}, {case.micro_batches} micro-batches of {case.batch} x {case.block_tokens}, {case.steps}"
+            f" steps, workers {case.workers}, seed {case.seed}, rank {case.lora_rank}"
         )
 
 
