@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -31,15 +32,13 @@ Sent = tuple[str, Message]
 """Who sends, and what."""
 
 
-def frame(
-    slot: Slot = SLOT, root: str = "aa", source: str = MAKER, signed: Signed[Header] | None = None
-) -> TensorFrame:
+def frame(slot: Slot = SLOT, root: str = "aa", source: str = MAKER) -> TensorFrame:
     header = Header(
         slot=slot, source=MAKER, destinations=("worker-2", "worker-3"), shape=(2,), dtype="float32",
         arithmetic="class", root_in="", root_out=root, state_root="",
     )  # fmt: skip
     tensor = torch.zeros(2)
-    return TensorFrame(slot=slot, source=source, destination=SERVER, tensor=tensor, header=signed or KEY.sign(header))
+    return TensorFrame(slot=slot, source=source, destination=SERVER, tensor=tensor, header=KEY.sign(header))
 
 
 def serve(sent: Sequence[Sent], route: Message = ROUTE) -> tuple[dict[str, list[Message]], Server]:
@@ -153,9 +152,10 @@ def test_an_evaluation_has_ways_of_its_own() -> None:
 
 
 SETTLEMENT = Settlement(slot=SLOT, root_in="", root_out="aa")
+ALERT = Alert(slot=SLOT, root_in="", root_out="bb", claimed="aa")
 
 
-def relay(destination: str, signed: Signed[object]) -> Relay:
+def relay(destination: str, signed: Signed[Any]) -> Relay:
     return Relay(destination=destination, note=Note(signed=signed))
 
 
@@ -173,7 +173,7 @@ def test_a_settlement_goes_to_whom_it_is_for() -> None:
         ("worker-2", relay(COORDINATOR, Identity("worker-2").sign(SETTLEMENT))),
         (
             "worker-2",
-            relay("worker-3", Identity("worker-2").sign(Alert(slot=SLOT, root_in="", root_out="", claimed=""))),
+            relay("worker-3", Identity("worker-2").sign(ALERT)),
         ),
         ("worker-2", Note(signed=Identity("worker-2").sign(SETTLEMENT))),
         ("worker-2", Commit(step=4)),

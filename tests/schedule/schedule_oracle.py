@@ -2,7 +2,8 @@
 
 A tensor is held from when it is made or received until each computation on this host that needs it has used it and it
 was sent to each other host that does, or in a star to the server, which sends it on; making or receiving what is held
-already is a mistake, and so is anything left over. The result must be that of one process that runs the stages in order, and every duplicate must come to the same.
+already is a mistake, and so is anything left over. The result must be that of one process that runs the stages in
+order, and every duplicate must come to the same.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def test_the_traffic_of_a_small_step_by_hand() -> None:
 
 @given(plans())
 def test_what_is_received_travelled(made: tuple[Plan, StageCosts]) -> None:
-    """Law: among workers alone, in a chain everything goes straight, in a star what is sent goes up and the rest down."""
+    """Law: among workers alone, in a chain all goes straight, in a star what is sent goes up and the rest down."""
     plan, _ = made
     received = sum(action.kind.is_receive for lane in plan.lanes for action in lane.actions)
     sent = sum(action.kind.is_send for lane in plan.lanes for action in lane.actions)
