@@ -137,6 +137,17 @@ def test_the_traffic_of_a_small_step_by_hand() -> None:
     assert traffic_of(star(hosts)) == (4, 5, 0)
 
 
+@pytest.mark.parametrize("stages", [4, 5, 6, 8])
+@pytest.mark.parametrize("micro_batches", [1, 3])
+def test_the_traffic_of_a_checked_step(stages: int, micro_batches: int) -> None:
+    """A worker for each middle stage, as counted in docs/decisions/018-star.md."""
+    hosts = chain_custody(usual_hosts(stages))
+    chain = make_plan("gpipe", stages, micro_batches, hosts, when="before_commit")
+    m, k = micro_batches, stages
+    assert traffic_of(chain) == (3 * m, 3 * m, m * (3 * k - 10))
+    assert traffic_of(star(hosts, micro_batches=m)) == (2 * m * (k - 2), m * (3 * k - 7), 0)
+
+
 @given(plans())
 def test_what_is_received_travelled(made: tuple[Plan, StageCosts]) -> None:
     """Law: among workers alone, in a chain all goes straight, in a star what is sent goes up and the rest down."""
