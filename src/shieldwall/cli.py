@@ -146,6 +146,10 @@ def plan(
         checkers = [(stage, host) for host, stages in numbers["duplicates"].items() for stage in stages]
         _say(f"duplicates          {', '.join(f'{stage} at {host}' for stage, host in sorted(checkers))}")
         _say(f"unchecked           {here_s:.3f} s a step here, {each_s:.3f} s with a machine each")
+    ways = {"up": "to the initiator", "down": "from it to workers", "between": "from worker to worker"}
+    amounts = [(numbers["traffic"][way], where) for way, where in ways.items()]
+    tensors = ", ".join(f"{each['tensors']} {where} ({format_bytes(each['bytes'])})" for each, where in amounts)
+    _say(f"tensors of a step   {tensors}")
     for host, size in found.memory_bytes.items():
         stages = ", ".join(str(stage) for stage in numbers["hosts"][host])
         _say(f"memory {host:<12} {format_bytes(size):>9}  (stages {stages})")

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from worker_day import BACKWARD_TO, FORWARD_TO, HOST, KEY, Event, at, day, fingerprint, hook_of, live, made, placed
+from worker_day import (
+    BACKWARD_TO,
+    FORWARD_TO,
+    HOST,
+    KEY,
+    Event,
+    at,
+    day,
+    fingerprint,
+    hook_of,
+    live,
+    made,
+    placed,
+    slot_of,
+)
 
-from shieldwall.core.ids import Direction
+from shieldwall.core.hooks import Border
+from shieldwall.core.ids import SERVER, Direction
 from shieldwall.core.messages import StageState, TensorFrame
 from shieldwall.core.signing import Roster
 from shieldwall.core.tensor_roots import tensor_root
@@ -136,6 +152,15 @@ def test_equivocation_deceives_one_kind_of_destination(to: str) -> None:
         assert event.changed == (parts[event.to] == to)
         if event.changed:
             assert torch.equal(event.returned, -event.given)
+
+
+@pytest.mark.parametrize("to", ["consumer", "checker"])
+def test_in_a_star_equivocation_is_in_the_one_upload(to: str) -> None:
+    """Whomever it is meant for: all get the tensor from the server."""
+    hook, log = hook_of(placed("equivocate", to=to, factor=2.0))
+    border, tensor = Border(host=HOST, slot=slot_of(0, 0, Direction.FORWARD)), torch.ones(2)
+    assert torch.equal(asyncio.run(hook.before_send(border, SERVER, tensor)), 2 * tensor)
+    assert log.fired == 1
 
 
 def test_an_input_lie_claims_another_input_and_nothing_else() -> None:

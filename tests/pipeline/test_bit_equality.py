@@ -18,6 +18,7 @@ from layouts import LAYOUTS
 from oracle import Case, assert_bit_equal, train_pipeline, train_reference
 from shieldwall.models.families import FAMILIES
 from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.schedule import TOPOLOGIES
 
 
 @pytest.mark.parametrize("stages", [3, 6])
@@ -126,6 +127,7 @@ def cases(draw: st.DrawFn) -> Case:
         gradient_checkpointing=draw(st.booleans()),
         lora_rank=draw(st.sampled_from([0, 0, 3])),
         lora_dropout=draw(st.sampled_from([0.0, 0.1])),
+        topology=draw(st.sampled_from(TOPOLOGIES)),
         **draw(PRECISIONS),
         workers=draw(st.integers(1, middle)) if middle else None,
     )

@@ -32,6 +32,7 @@ from shieldwall.core.messages import (
     Release,
     Released,
     Report,
+    Route,
     SendState,
     Show,
     Shown,
@@ -95,7 +96,8 @@ ASKED: list[tuple[Message, Message]] = [
     (Discard(step=3), Discarded(host="ash", step=3)),
     (SendState(stage=2), StateReport(host="ash", stage=2, state=STATE)),
 ]
-UNANSWERED: list[Message] = [Void(step=3, attempt=1, micro_batches=(0,)), Stop()]
+ROUTE = Route(run="test", view=0, attempt=1, step=3, hosts=(), ways={})
+UNANSWERED: list[Message] = [ROUTE, Void(step=3, attempt=1, micro_batches=(0,)), Stop()]
 OTHERS: dict[str, Any] = {
     "host": "birch",
     "step": 77,

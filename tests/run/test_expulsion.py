@@ -64,12 +64,14 @@ CASES: list[tuple[list[dict[str, Any]], int, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("attacks", "spares", "told"), CASES)
+@pytest.mark.parametrize(
+    ("attacks", "spares", "told", "topology"), [*((*case, "chain") for case in CASES), (*CASES[2], "star")]
+)
 def test_a_successor_takes_over_and_the_weights_are_the_clean_ones(
-    attacks: list[dict[str, Any]], spares: int, told: list[str], clean: Summary, tmp_path: Path
+    attacks: list[dict[str, Any]], spares: int, told: list[str], topology: str, clean: Summary, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    config = write_config(tmp_path / "run.toml", attacks, f"pipeline.spares={spares}")
+    config = write_config(tmp_path / "run.toml", attacks, f"pipeline.spares={spares}", f"pipeline.topology={topology}")
     result = shieldwall("train", config, "--run", folder)
     assert result.code == 0, result.err
     assert [line for line in result.err.splitlines() if "is expelled" in line] == told

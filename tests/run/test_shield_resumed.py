@@ -32,8 +32,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Summary:
         (signal.SIGINT, ["respond.ban=false"], {**LIAR, "rate": 0.5}),
         (signal.SIGKILL, ["respond.ban=false"], {"kind": "gaussian", "stage": 3, "rate": 0.5}),
         (signal.SIGKILL, ["pipeline.spares=1"], LIAR),
+        (signal.SIGKILL, ["pipeline.spares=1", "pipeline.topology=star"], LIAR),
+        (signal.SIGINT, ["respond.ban=false", "pipeline.topology=star"], {**LIAR, "rate": 0.5}),
     ],
-    ids=["stopped", "killed", "expelled and killed"],
+    ids=["stopped", "killed", "expelled and killed", "expelled and killed star", "stopped star"],
 )
 def test_an_attacked_run_goes_on_to_the_clean_weights(
     number: signal.Signals, settings: list[str], attack: dict[str, Any], clean: Summary, tmp_path: Path

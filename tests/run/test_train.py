@@ -206,9 +206,30 @@ def test_plan_prints_grid_numbers_and_picture(tmp_path: Path) -> None:
         "initiator": [4], "worker-1": [], "worker-2": [1], "worker-3": [2], "worker-4": [3]
     }  # fmt: skip
     assert "duplicates          1 at worker-2, 2 at worker-3, 3 at worker-4, 4 at initiator" in shown.out
+    size = numbers["traffic"]["between"]["bytes"] // numbers["traffic"]["between"]["tensors"]
+    assert numbers["traffic"] == {
+        way: {"tensors": count, "bytes": count * size} for way, count in (("up", 12), ("down", 12), ("between", 32))
+    }
+    assert "12 to the initiator (" in shown.out
     free = shieldwall("plan", "--json", *overrides("verify.policy=none")).json()
     assert free["step_seconds_unchecked"] == free["step_seconds"]
     assert free["when"] is None
     assert set(numbers["memory_bytes"]) == {"initiator", *(f"worker-{n}" for n in range(1, 5))}
     assert 0.0 <= numbers["bubble_predicted"] < 0.01
     assert numbers["spread"]["bubble_predicted"] > 0.4
+
+
+def test_plan_says_what_passes_the_initiator_of_a_star() -> None:
+    """Tensors of float32: micro-batch times row times width of four bytes each."""
+    settings = overrides("pipeline.topology=star", "pipeline.stages=6", "pipeline.micro_batches=4")
+    config = Config.load(None, TINY)
+    numbers = shieldwall("plan", "--json", *settings).json()
+    size = config.micro_batch_size * config.data.block_tokens * config.model.width * 4
+    assert numbers["topology"] == numbers["plan"]["topology"] == "star"
+    assert numbers["traffic"] == {
+        way: {"tensors": count, "bytes": count * size} for way, count in (("up", 32), ("down", 44), ("between", 0))
+    }
+    shown = shieldwall("plan", *settings).out
+    assert "tensors of a step   32 to the initiator (" in shown
+    assert "0 from worker to worker (0 B)" in shown
+    assert "every tensor passes the server" in shown

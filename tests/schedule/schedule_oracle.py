@@ -1,8 +1,9 @@
 """Executors that know nothing of the package's own: one really plays a plan, with texts for tensors, one times it.
 
 A tensor is held from when it is made or received until each computation on this host that needs it has used it and it
-was sent to each other host that does; making or receiving what is held already is a mistake, and so is anything left
-over. The result must be that of one process that runs the stages in order, and every duplicate must come to the same.
+was sent to each other host that does, or in a star to the server, which sends it on; making or receiving what is held
+already is a mistake, and so is anything left over. The result must be that of one process that runs the stages in
+order, and every duplicate must come to the same.
 """
 
 from __future__ import annotations
@@ -63,12 +64,22 @@ class _Machine:
             if action.kind in ("WA", "WG"):
                 return self.wait(host, action.peer, name)
             if action.kind in ("SA", "SG"):
-                self.mail[host, action.peer, name].append(self.take(host, name))
+                self.send(host, action.peer, name)
             elif self.mail[action.peer, host, name]:
                 self.put(host, name, self.mail[action.peer, host, name].pop(), made=False)
             else:
                 return False
         return True
+
+    def send(self, host: str, to: str, name: Name) -> None:
+        value = self.take(host, name)
+        if self.plan.topology == "chain":
+            self.mail[host, to, name].append(value)
+            return
+        if to != "server":
+            raise BrokenError
+        for user in {*self.users(name)} - {host}:
+            self.mail[host, user, name].append(value)
 
     def who(self, kind: str, i: int) -> list[str]:
         """The host of the stage or duplicate that does `kind`, if there is one."""
@@ -86,7 +97,8 @@ class _Machine:
         if name in self.held[host]:
             raise BrokenError
         users = self.users(name)
-        uses = users.count(host) + (len({*users} - {host}) if made else 0)
+        others = len({*users} - {host}) if made else 0
+        uses = users.count(host) + (others if self.plan.topology == "chain" else min(others, 1))
         if not uses:
             raise BrokenError
         self.held[host][name] = [value] * uses
@@ -197,7 +209,9 @@ def start_times(plan: Plan, costs: StageCosts) -> dict[Action, float]:
                     end[action] = clock
                 elif action.kind in ("SA", "SG"):
                     twin = Action.parse(f"R{str(action)[1:].split('>')[0]}<{lane.host}")
-                    sent[action.peer, twin] = clock + costs.transfer_s
+                    everybody = {host.name for host in plan.hosts} - {lane.host}
+                    for to in everybody if action.peer == "server" else {action.peer}:
+                        sent[to, twin] = clock + way_s(plan, costs, lane.host, to)
     return {
         action: start[lane.host, position]
         for lane in plan.lanes
@@ -226,5 +240,12 @@ def _earliest(
 def settled_s(plan: Plan, costs: StageCosts, stage: int, host: str, made_s: float, checked_s: float) -> float:
     """When `host` knows that what `stage` made is settled: the checker has result and header, and has said so."""
     checker = plan.checker_of(stage)
-    header_s = made_s + (costs.transfer_s if checker != plan.host_of(stage) else 0.0)
-    return max(header_s, checked_s) + (costs.transfer_s if checker != host else 0.0)
+    header_s = made_s + way_s(plan, costs, plan.host_of(stage), str(checker))
+    return max(header_s, checked_s) + way_s(plan, costs, str(checker), host)
+
+
+def way_s(plan: Plan, costs: StageCosts, source: str, to: str) -> float:
+    """From host to host; in a star the server stands where the initiator is, and all other ways lead over it."""
+    if source == to:
+        return 0.0
+    return costs.transfer_s * (1 if plan.topology == "chain" or "initiator" in (source, to) else 2)

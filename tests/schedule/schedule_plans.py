@@ -7,7 +7,19 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from shieldwall.schedule import Action, Host, Kind, Lane, Plan, StageCosts, When, chain_custody, make_plan, usual_hosts
+from shieldwall.schedule import (
+    TOPOLOGIES,
+    Action,
+    Host,
+    Kind,
+    Lane,
+    Plan,
+    StageCosts,
+    When,
+    chain_custody,
+    make_plan,
+    usual_hosts,
+)
 
 # Laws do not depend on how fast the machine is that checks them.
 settings.register_profile("schedule", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,8 +56,9 @@ def plans(draw: st.DrawFn, most: int = 6) -> tuple[Plan, StageCosts]:
     """A made plan and the costs that it was made with."""
     stages, micro_batches = draw(st.integers(1, most)), draw(st.integers(1, most))
     hosts, costs = draw(hosts_of(stages)), draw(costs_of(stages))
-    schedule = draw(st.sampled_from(["gpipe", "1f1b"]))
-    return make_plan(schedule, stages, micro_batches, hosts, costs, draw(st.booleans())), costs
+    schedule, topology = draw(st.sampled_from(["gpipe", "1f1b"])), draw(st.sampled_from(TOPOLOGIES))
+    training = draw(st.booleans())
+    return make_plan(schedule, stages, micro_batches, hosts, costs, training, topology=topology), costs
 
 
 @st.composite
@@ -69,8 +82,9 @@ def checked_plans(draw: st.DrawFn, most: int = 5) -> tuple[Plan, StageCosts]:
     hosts = draw(st.one_of(checkers_of(stages, hosts), st.just(list(chain_custody(hosts)))))
     only = draw(st.one_of(st.none(), st.sets(st.integers(0, micro_batches - 1), min_size=1).map(sorted)))
     schedule, when = draw(st.sampled_from(["gpipe", "1f1b"])), draw(st.sampled_from(WHENS))
-    costs = draw(costs_of(stages))
-    return make_plan(schedule, stages, micro_batches, hosts, costs, draw(st.booleans()), when=when, only=only), costs
+    costs, training, topology = draw(costs_of(stages)), draw(st.booleans()), draw(st.sampled_from(TOPOLOGIES))
+    plan = make_plan(schedule, stages, micro_batches, hosts, costs, training, when=when, only=only, topology=topology)
+    return plan, costs
 
 
 @st.composite
@@ -122,6 +136,6 @@ def _retargeted(draw: st.DrawFn, plan: Plan, action: Action) -> Action:
     if what == "micro_batch":
         return replace(action, micro_batch=draw(st.integers(0, plan.micro_batches)))
     if what == "peer" and action.peer:
-        return replace(action, peer=draw(st.sampled_from([*(host.name for host in plan.hosts), "stranger"])))
+        return replace(action, peer=draw(st.sampled_from([*(host.name for host in plan.hosts), "server", "stranger"])))
     kinds = [kind for kind in Kind if kind.is_compute == action.kind.is_compute]
     return replace(action, kind=draw(st.sampled_from(kinds)))

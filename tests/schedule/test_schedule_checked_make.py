@@ -94,16 +94,15 @@ def test_every_made_plan_with_checks_is_valid(made: tuple[Plan, StageCosts]) -> 
 def test_making_with_checks_is_repeatable(made: tuple[Plan, StageCosts]) -> None:
     plan, costs = made
     shape = (plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, plan.training)
-    assert make_plan(*shape, when=plan.when, only=plan.only) == plan
+    assert make_plan(*shape, when=plan.when, only=plan.only, topology=plan.topology) == plan
 
 
 @given(plans(), st.sampled_from(WHENS))
 def test_without_duplicates_nothing_changes(made: tuple[Plan, StageCosts], when: When) -> None:
     """Law: where nobody checks, the lanes are the same whenever checks are settled."""
     plan, costs = made
-    again = make_plan(
-        plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, training=plan.training, when=when
-    )
+    shape = (plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, plan.training)
+    again = make_plan(*shape, when=when, topology=plan.topology)
     assert again == replace(plan, when=when)
 
 
@@ -113,7 +112,7 @@ def test_checks_leave_the_order_of_each_stage(made: tuple[Plan, StageCosts]) -> 
     plan, costs = made
     bare = tuple(replace(host, duplicates=()) for host in plan.hosts if host.stages)
     shape = (plan.schedule, plan.stages, plan.micro_batches, bare, costs, plan.training)
-    unchecked = make_plan(*shape, only=plan.only)
+    unchecked = make_plan(*shape, only=plan.only, topology=plan.topology)
     for stage in range(plan.stages):
         assert _passes(plan, stage) == _passes(unchecked, stage)
     assert peak_in_flight(plan) == peak_in_flight(unchecked)
@@ -131,7 +130,8 @@ def test_some_micro_batches_are_a_step_of_their_own(made: tuple[Plan, StageCosts
     plan, costs = made
     chosen = plan.chosen
     hosts, training = plan.hosts, plan.training
-    small = make_plan(plan.schedule, plan.stages, len(chosen), hosts, costs, training, when=plan.when)
+    shape = (plan.schedule, plan.stages, len(chosen), hosts, costs, training)
+    small = make_plan(*shape, when=plan.when, topology=plan.topology)
     renamed = tuple(
         Lane(lane.host, tuple(replace(a, micro_batch=chosen[a.micro_batch]) for a in lane.actions))
         for lane in small.lanes
@@ -147,14 +147,16 @@ def _naive(plan: Plan, costs: StageCosts) -> Plan:
     """The unchecked plan, and every check at the end of the lane of its host."""
     bare = tuple(replace(host, duplicates=()) for host in plan.hosts if host.stages)
     shape = (plan.schedule, plan.stages, plan.micro_batches, bare, costs, plan.training)
-    unchecked = make_plan(*shape, only=plan.only)
+    unchecked = make_plan(*shape, only=plan.only, topology=plan.topology)
     lanes = []
     for host in plan.hosts:
         passes = [a for lane in unchecked.lanes if lane.host == host.name for a in lane.actions if a.kind.is_compute]
         kinds = "DE" if plan.training else "D"
         checks = [Action.parse(f"{kind}{i}.{m}") for kind in kinds for i in host.duplicates for m in plan.chosen]
         computes = [*passes, *checks]
-        lanes.append(Lane(host.name, wire(computes, host.name, Custody.of(plan.hosts), settled=False)))
+        lanes.append(
+            Lane(host.name, wire(computes, host.name, Custody.of(plan.hosts), settled=False, topology=plan.topology))
+        )
     return replace(plan, lanes=tuple(lanes))
 
 
@@ -163,7 +165,7 @@ def test_no_plan_is_slower_than_all_checks_at_the_end(made: tuple[Plan, StageCos
     """Law: filling idle time never costs any."""
     plan, costs = made
     shape = (plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, plan.training)
-    plan = make_plan(*shape, when="before_commit", only=plan.only)
+    plan = make_plan(*shape, when="before_commit", only=plan.only, topology=plan.topology)
     assert simulate(plan, costs).step_s <= simulate(_naive(plan, costs), costs).step_s * (1 + 1e-6)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from schedule_oracle import settled_s, start_times
+from schedule_oracle import settled_s, start_times, way_s
 from schedule_plans import checked_plans
 
 from shieldwall.schedule import Action, Host, Kind, Plan, StageCosts, make_plan, simulate
@@ -63,8 +63,7 @@ def test_nothing_is_used_before_it_is_there_and_settled(made: tuple[Plan, StageC
         if not 0 <= source < plan.stages:
             continue
         made_s = done[maker].end_s
-        way_s = costs.transfer_s if done[maker].host != work.host else 0.0
-        assert work.start_s >= made_s + way_s - 1e-6
+        assert work.start_s >= made_s + way_s(plan, costs, done[maker].host, work.host) - 1e-6
         if plan.when == "before_use" and plan.checker_of(source) is not None:
             assert work.start_s >= settled_s(plan, costs, source, work.host, made_s, done[check].end_s) - 1e-6
 

@@ -137,7 +137,8 @@ def test_every_made_plan_is_valid(made: tuple[Plan, StageCosts]) -> None:
 def test_making_is_repeatable(made: tuple[Plan, StageCosts]) -> None:
     """Law: the same request gives the same plan."""
     plan, costs = made
-    again = make_plan(plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, plan.training)
+    shape = (plan.schedule, plan.stages, plan.micro_batches, plan.hosts, costs, plan.training)
+    again = make_plan(*shape, topology=plan.topology)
     assert again == plan
 
 

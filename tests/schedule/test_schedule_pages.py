@@ -27,6 +27,7 @@ from shieldwall.schedule import (
     render_grid,
     render_lanes,
     simulate,
+    traffic_of,
     usual_hosts,
     validate_plan,
 )
@@ -82,6 +83,7 @@ EXAMPLES: dict[str, Callable[[], object]] = {
     "SW-P116": _checked(replace(A, duplicates=(1,)), B, replace(C, duplicates=(1,))),
     "SW-P117": _checked(A, replace(B, duplicates=(1,)), C),
     "SW-P118": _checked(A, B, C, only=(1, 2)),
+    "SW-P119": lambda: make_plan("gpipe", 2, 1, [A, B], topology="ring"),  # type: ignore[arg-type]
     "SW-P120": lambda: validate_plan(Plan("by hand", 2, 1, True, (A, B), two(ASH, BIRCH).lanes[:1])),
     "SW-P121": _validate("F0.0 F0.0", BIRCH),
     "SW-P122": _validate("B0.0 F0.0", BIRCH),
@@ -113,6 +115,8 @@ def test_the_grids_of_the_page_are_printed_ones() -> None:
     for name in SCHEDULES:
         assert f"\n```\n{render_grid(make_plan(name, 6, 4, own_hosts(6)))}\n```\n" in page
     assert render_lanes(make_plan("gpipe", 3, 1, usual_hosts(3))) in page
+    star = make_plan("gpipe", 4, 1, chain_custody(usual_hosts(4)), when="before_commit", topology="star")
+    assert f"\n```\n{render_lanes(star)}\n{traffic_of(star)}\n```\n" in page
     costs = StageCosts((1.0,) * 6, (2.0,) * 6)
     checked = make_plan("1f1b", 6, 4, chain_custody(own_hosts(6)), costs, when="before_commit")
     assert f"\n```\n{render_grid(checked, costs)}\n```\n" in page

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from schedule_oracle import way_s
 from schedule_plans import own_hosts, plans
 
 from shieldwall.core.errors import PlanError
@@ -107,8 +108,7 @@ def test_passes_wait_for_their_inputs_and_their_processor(made: tuple[Plan, Stag
     for done in timeline.work:
         before = times.get((done.kind, done.stage + (-1 if done.kind is F else 1), done.micro_batch))
         if before:
-            way_s = costs.transfer_s if before.host != done.host else 0.0
-            assert done.start_s >= before.end_s + way_s - 1e-6
+            assert done.start_s >= before.end_s + way_s(plan, costs, before.host, done.host) - 1e-6
     processor = {host.name: host.processor or host.name for host in plan.hosts}
     for one, other in pairwise(timeline.work):
         assert one.start_s <= other.start_s

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+
+import pytest
 
 from conftest import MakeModel
 from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
 from shieldwall.core.hooks import Hook
 from shieldwall.core.verdicts import CaseDirection, Verdict
+from shieldwall.lab import small_run
 from shieldwall.lab.attacked_run import Attacked, train_attacked
 from shieldwall.lab.shield_property.laws import named_before_commit
+from shieldwall.run.shield import Parties
 
 When = Literal["before_use", "before_commit"]
 SETTLES: tuple[When, ...] = ("before_use", "before_commit")
@@ -67,3 +71,16 @@ def found(trained: Trained, direction: CaseDirection, step: int) -> list[Verdict
     there = [verdict for verdict in trained.verdicts if (verdict.direction, verdict.step) == (direction, step)]
     assert all(named_before_commit(verdict, trained) for verdict in there)
     return there
+
+
+def known_parties(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Parties]:
+    """The parties of the run that was begun last, for workers that sign more than they should with their own keys."""
+    made: list[Parties] = []
+
+    class KnownParties(Parties):
+        def __init__(self, names: Iterable[str]) -> None:
+            super().__init__(names)
+            made.append(self)
+
+    monkeypatch.setattr(small_run, "Parties", KnownParties)
+    return lambda: made[-1]

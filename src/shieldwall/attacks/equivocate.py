@@ -9,13 +9,15 @@ from torch import Tensor
 
 from shieldwall.attacks.base import Attack, Turn
 from shieldwall.attacks.factors import Factor
+from shieldwall.core.ids import SERVER
 
 
 class Equivocate(Attack):
     """Sends one destination another tensor than the others.
 
     Backward to the consumer, it is the checker's own lie: the host of stage i+1 sends stage i a false gradient and
-    feeds the true one to the duplicate of stage i that it holds itself.
+    feeds the true one to the duplicate of stage i that it holds itself. In a star a tensor is uploaded once, for
+    everybody: what is uploaded then differs from what was signed for the initiator.
 
     Formula: a' = factor * a to one destination, a to all others; the same for g
     Sees: what its stage made, and who computes on it and who checks.
@@ -32,7 +34,8 @@ class Equivocate(Attack):
     factor: Factor = Field(default=-1.0, description="of the false tensor; any number but 1")
 
     def send(self, turn: Turn, destination: str, tensor_BTD: Tensor) -> Tensor:
-        return tensor_BTD * self.factor if destination in self._deceived(turn) else tensor_BTD
+        deceives = destination == SERVER or destination in self._deceived(turn)
+        return tensor_BTD * self.factor if deceives else tensor_BTD
 
     def _deceived(self, turn: Turn) -> set[str]:
         consumer = turn.holders.get(turn.neighbour())

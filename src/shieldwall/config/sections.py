@@ -92,7 +92,9 @@ class PipelineSection(Section):
     gradient_checkpointing: bool = Field(
         False, description="keep only each stage's inputs and compute the rest again: less memory, more time"
     )
-    topology: Literal["chain"] = Field("chain", description="who talks to whom: workers to each other")
+    topology: Literal["chain", "star"] = Field(
+        "chain", description="who talks to whom. chain: workers to each other; star: workers to the initiator alone"
+    )
     cut: Literal["auto"] | list[int] = Field(
         "auto", description='layers of each stage as a list, or "auto": balanced by measured cost'
     )

@@ -79,7 +79,7 @@ class Hook:
         return header
 
     async def before_send(self, border: Border, destination: str, tensor: Tensor) -> Tensor:
-        """What goes to one destination; another tensor than was made gets a header of its own."""
+        """What goes to one destination, in a star the server; another tensor than was made gets a header of its own."""
         del border, destination
         return tensor
 

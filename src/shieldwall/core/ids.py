@@ -1,4 +1,4 @@
-"""Names of things that travel: directions, slots, and the two parties that always exist.
+"""Names of things that travel: directions, slots, and the parties of the initiator.
 
 A slot names one piece of work of a step (design, "Slots and headers"): whoever signs for a slot signs for exactly
 that run, view, attempt, step, micro-batch, direction and stage, so that nothing can be replayed elsewhere.
@@ -15,6 +15,9 @@ INITIATOR = "initiator"
 
 COORDINATOR = "coordinator"
 """The initiator's desk: gives the orders of a step and gathers the reports."""
+
+SERVER = "server"
+"""The initiator's central server: in a star every tensor and statement between hosts passes it."""
 
 
 class Direction(StrEnum):
@@ -37,6 +40,10 @@ class Role(StrEnum):
     """The redundant copy that checks it, on another host."""
 
 
+Place = tuple[Direction, int, int]
+"""Direction, stage and micro-batch: what is left of a slot within one attempt of one step."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """One piece of work: what `stage` makes of one micro-batch of one step in one direction.
@@ -57,8 +64,8 @@ class Slot:
         return f"step {self.step}, micro-batch {self.micro_batch}, {self.direction}, stage {self.stage}"
 
     @property
-    def place(self) -> tuple[Direction, int, int]:
-        """What is left of it within one attempt of one step: direction, stage, micro-batch."""
+    def place(self) -> Place:
+        """What is left of it within one attempt of one step."""
         return self.direction, self.stage, self.micro_batch
 
     def to_json(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from shieldwall.core.errors import TransportError
-from shieldwall.core.ids import Role, Slot
+from shieldwall.core.ids import Place, Role, Slot
 from shieldwall.core.signing import Signed
 from shieldwall.core.statements import GradientClaim, Header, Receipt, StateOpening, StateSeal
 
@@ -51,6 +51,14 @@ class Note:
     """A signed statement on its way, without a tensor."""
 
     signed: Signed[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """A note on its way through the server of a star to the host `destination`."""
+
+    destination: str
+    note: Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +132,26 @@ class Play:
     """
     shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Micro-batch to the shape (B, T, D) of what crosses its borders; a frame of another shape is refused."""
+
+
+class Way(NamedTuple):
+    """Who makes a tensor, and the other hosts that work on it."""
+
+    source: str
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Order to the server of a star: these are the tensors of the lanes that are played next, and their ways."""
+
+    run: str
+    view: int
+    attempt: int
+    step: int
+    hosts: tuple[str, ...]
+    """Everybody who plays a lane."""
+    ways: Mapping[Place, Way]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +403,7 @@ Order = (
     | Release
     | View
     | Play
+    | Route
     | Void
     | Correct
     | Show
@@ -404,4 +433,4 @@ Report = (
     | StateReport
     | NonFinite
 )
-Message = TensorFrame | Note | Order | Report
+Message = TensorFrame | Note | Relay | Order | Report

@@ -43,7 +43,7 @@ from shieldwall.run.recompute import StageRecompute
 from shieldwall.run.responder import Course, Responder
 from shieldwall.run.shield import Parties, Shield, first_roots
 from shieldwall.run.states import Holding, Origin, owners, stage_states
-from shieldwall.schedule import Host, Plan, make_plan, usual_hosts
+from shieldwall.schedule import Host, Plan, Topology, make_plan, usual_hosts
 from shieldwall.verify.court import Court
 from shieldwall.verify.court.record import StepRecord
 
@@ -89,7 +89,7 @@ class Case:
     """What follows an alert."""
     attempts: int = 8
     """How often a step is tried."""
-    topology: Literal["chain", "star"] = "chain"
+    topology: Topology = "chain"
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -230,7 +230,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     model = model_settings(case, config)
     skeleton = build_skeleton(model)
     hosts = case.hosts()
-    plan = _plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when)
+    plan = _plan(case.schedule, case.stages, case.micro_batches, hosts, when=case.when, topology=case.topology)
     settings = HostSettings(
         model=model,
         seed=case.seed,
@@ -261,7 +261,15 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     shapes = dict.fromkeys(range(case.micro_batches), (case.batch, case.block_tokens, width)) if shield else None
 
     def again(micro_batches: tuple[int, ...]) -> Plan:
-        return _plan(case.schedule, case.stages, case.micro_batches, hosts, when="before_use", only=micro_batches)
+        return _plan(
+            case.schedule,
+            case.stages,
+            case.micro_batches,
+            hosts,
+            when="before_use",
+            only=micro_batches,
+            topology=case.topology,
+        )
 
     async with deployment as coordinator:
         if shield:
@@ -311,7 +319,14 @@ class _Ground:
 
     def around(self, found: Detour) -> Plan:
         case = self.case
-        return _plan(case.schedule, case.stages, case.micro_batches, found.hosts, when="before_use")
+        return _plan(
+            case.schedule,
+            case.stages,
+            case.micro_batches,
+            found.hosts,
+            when="before_use",
+            topology=case.topology,
+        )
 
 
 def _responder(

@@ -18,7 +18,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from shieldwall.core.errors import NonFiniteError, RunError
-from shieldwall.core.ids import Direction, Role, Slot
+from shieldwall.core.ids import SERVER, Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
     Assigned,
@@ -51,6 +51,7 @@ from shieldwall.pipeline.clip import clip_coefficient, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
 from shieldwall.pipeline.desk import Desk
 from shieldwall.pipeline.played import as_played, losses_of, merge
+from shieldwall.pipeline.server import route_of
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
@@ -285,6 +286,9 @@ class Coordinator:
             self._tried = (work.step, attempt)
         if self._oversight:
             self._oversight.begin(self._describe(work, plan, attempt))
+        if plan.topology == "star":  # before anybody can upload anything of it
+            view = self._view.view
+            await self._desk.send(SERVER, route_of(plan, run=self._run, view=view, attempt=attempt, step=work.step))
         for lane in plan.lanes:
             order = Play(
                 run=self._run,

@@ -1,4 +1,4 @@
-"""Where messages leave a host: past its hooks, and with what its guard wants said."""
+"""Where messages leave a host: past its hooks, with what its guard wants said, and in a star all to the server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from shieldwall.core.hooks import Hook
 from shieldwall.core.messages import Message
 from shieldwall.pipeline.guard import Guard
+from shieldwall.pipeline.server import addressed
+from shieldwall.schedule import Topology
 from shieldwall.transport import Endpoint
 
 
@@ -17,13 +19,15 @@ class Door:
         endpoint: its end of the transport.
         hooks: have a last look at every message.
         guard: whose notes are sent first, in their order.
+        topology: of the run.
     """
 
-    def __init__(self, endpoint: Endpoint, hooks: Sequence[Hook], guard: Guard | None) -> None:
+    def __init__(self, endpoint: Endpoint, hooks: Sequence[Hook], guard: Guard | None, topology: Topology) -> None:
         self.name = endpoint.name
         self._endpoint = endpoint
         self._hooks = hooks
         self._guard = guard
+        self._topology = topology
 
     async def send(self, destination: str, message: Message) -> None:
         """Send what the guard wants said, then `message`."""
@@ -42,4 +46,5 @@ class Door:
             if posted is not None:
                 posted = await hook.before_post(destination, posted)
         if posted is not None:
-            await self._endpoint.send(destination, posted)
+            to, form = addressed(destination, posted) if self._topology == "star" else (destination, posted)
+            await self._endpoint.send(to, form)

@@ -37,13 +37,11 @@ class Guard(Protocol):
     async def admit(self, frame: TensorFrame) -> Tensor | None:
         """The tensor of a frame that came in, or None where it cannot be used, which is then noted."""
 
-    async def seal(
-        self, slot: Slot, tensor: Tensor, made_from: Slot | None, destinations: tuple[str, ...]
-    ) -> Signed[Header]:
-        """The signed header of what this host has made for `slot`."""
+    async def seal(self, slot: Slot, tensor: Tensor, made_from: Slot | None) -> Signed[Header]:
+        """The signed header of what this host has made for `slot`, for those who use it."""
 
     async def reseal(self, header: Signed[Header], tensor: Tensor, destination: str) -> Signed[Header]:
-        """A header of its own for another tensor that goes to one destination."""
+        """A header of its own for another tensor that goes to one destination, which may be the server."""
 
     async def check(self, slot: Slot, made_from: Slot, tensor: Tensor | None) -> None:
         """What a duplicate on this host has made for `slot`; None where it was not computed."""

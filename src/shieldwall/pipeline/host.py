@@ -54,6 +54,7 @@ from shieldwall.pipeline.guard import Guard
 from shieldwall.pipeline.holdings import Holdings, HostSettings, on_device
 from shieldwall.pipeline.lane import LanePlayer, NonFiniteFound
 from shieldwall.pipeline.mailbox import Mailbox, StepDiscarded
+from shieldwall.schedule import Topology
 from shieldwall.transport import Endpoint
 
 __all__ = ["HostSettings", "StageHost"]
@@ -69,6 +70,7 @@ class StageHost:
         compute: how it runs computation.
         feed: tokens; only the initiator's host has one.
         guard: keeps its records in a run that is checked; None where nothing is.
+        topology: whether it talks to other hosts or to the server alone.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class StageHost:
         compute: Compute | None = None,
         feed: Feed | None = None,
         guard: Guard | None = None,
+        topology: Topology = "chain",
     ) -> None:
         self.name = endpoint.name
         self._settings = settings
@@ -87,7 +90,7 @@ class StageHost:
         self._compute = compute or InlineCompute()
         self._feed = feed
         self._guard = guard
-        self._door = Door(endpoint, self._hooks, guard)
+        self._door = Door(endpoint, self._hooks, guard, topology)
         self._mailbox = Mailbox(endpoint, guard, self._attend, self._door.send_notes)
         self._holdings = Holdings(settings, hold_apart=guard is not None)
         self._step = 0

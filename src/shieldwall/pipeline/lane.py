@@ -234,8 +234,7 @@ class LanePlayer:
 
     async def _keep_made(self, action: Action, key: Key, tensor: Tensor) -> None:
         if self._guard:
-            destinations = self._lane.destinations.get(key, ())
-            self._headers[key] = await self._guard.seal(self._slot(key), tensor, self._made_from(action), destinations)
+            self._headers[key] = await self._guard.seal(self._slot(key), tensor, self._made_from(action))
         if self._uses[key]:
             self._tensors[key] = tensor
 

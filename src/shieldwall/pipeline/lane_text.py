@@ -1,9 +1,9 @@
-"""A lane's actions as they come with the order, and which tensors they use and send."""
+"""A lane's actions as they come with the order, and which tensors they use."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,20 +25,13 @@ class LaneText(NamedTuple):
     actions: tuple[Action, ...]
     uses: Counter[Key]
     """How often each tensor is used on this host."""
-    destinations: Mapping[Key, tuple[str, ...]]
-    """The hosts that each tensor is sent to."""
 
 
 @lru_cache(maxsize=64)
 def read_lane(texts: tuple[str, ...]) -> LaneText:
     """Read a lane; the same lane comes again with every step."""
     actions = tuple(Action.parse(text) for text in texts)
-    destinations: dict[Key, tuple[str, ...]] = {}
-    for action in actions:
-        if action.kind.is_send:
-            key = made_by(action)
-            destinations[key] = (*destinations.get(key, ()), action.peer)
-    return LaneText(actions, Counter(key for action in actions for key in _reads(action)), destinations)
+    return LaneText(actions, Counter(key for action in actions for key in _reads(action)))
 
 
 def made_by(action: Action) -> Key:

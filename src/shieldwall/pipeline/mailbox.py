@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from shieldwall.core.ids import COORDINATOR, Slot
+from shieldwall.core.ids import COORDINATOR, SERVER, Slot
 from shieldwall.core.messages import Discard, Message, Note, Play, TensorFrame, Void
 from shieldwall.pipeline.dropped import Dropped
 from shieldwall.pipeline.guard import Guard
@@ -33,8 +33,9 @@ class MicroBatchVoid(Exception):  # noqa: N818 (control flow inside the room, ne
 class Mailbox:
     """Sorts one endpoint's messages into tensors, by slot and sender, statements and orders.
 
-    Only the coordinator gives orders. A tensor is from whom the transport says, and is taken only where the lane waits
-    for it from that host. A statement's signature is its proof, whoever brings it. Everything else is dropped.
+    Only the coordinator gives orders. A tensor is from whom the transport says, or where the initiator's server
+    passes it on, from whom that says, and is taken only where the lane waits for it from that host. A statement's
+    signature is its proof, whoever brings it. Everything else is dropped.
 
     Args:
         endpoint: where they come from.
@@ -55,7 +56,7 @@ class Mailbox:
         self._attend = attend
         self._flush = flush
         self._frames: dict[tuple[Slot, str], TensorFrame] = {}
-        """By slot and sender."""
+        """By slot and who made them."""
         self._ordered: Play | None = None
         """The newest order to play that has come, whether it is obeyed yet or not."""
         self._late: list[TensorFrame] = []
@@ -150,7 +151,7 @@ class Mailbox:
     async def _sort(self, message: Message) -> None:
         sender = self._endpoint.sender
         if isinstance(message, TensorFrame):
-            await self._take_in(message if message.source == sender else replace(message, source=sender))
+            await self._take_in(message if sender in (message.source, SERVER) else replace(message, source=sender))
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from shieldwall.core.hooks import Hook
-from shieldwall.core.ids import COORDINATOR, INITIATOR
+from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.host import StageHost
+from shieldwall.pipeline.server import Server
 from shieldwall.run.shield import Shield
 from shieldwall.schedule import Plan
-from shieldwall.transport import MemoryNetwork
+from shieldwall.transport import MemoryNetwork, StarNetwork
 
 
 @asynccontextmanager
@@ -35,7 +36,7 @@ async def deploy_in_process(
     """All hosts of `plan` as coroutines of this process over a memory transport, and their coordinator.
 
     Args:
-        plan: who holds which stage.
+        plan: who holds which stage, and whether hosts talk to each other or through the server.
         settings: what every host is told.
         feed: tokens for the initiator's host; no other host gets it.
         run: the run's name.
@@ -55,7 +56,8 @@ async def deploy_in_process(
     for name in hooks_of or {}:
         if name not in spares:
             plan.lane_of(name)
-    network = MemoryNetwork()
+    star = plan.topology == "star"
+    network = StarNetwork() if star else MemoryNetwork()
     coordinator = Coordinator(
         network.join(COORDINATOR),
         run,
@@ -75,10 +77,13 @@ async def deploy_in_process(
                     compute=compute_of(name) if compute_of else InlineCompute(),
                     feed=feed if name == INITIATOR else None,
                     guard=shield.guard_of(name, hooks) if shield else None,
+                    topology=plan.topology,
                 )
                 group.create_task(stage_host.serve(), name=name)
+            if star:
+                group.create_task(Server(network.join(SERVER)).serve(), name=SERVER)
             yield coordinator
-            await coordinator.stop(names)
+            await coordinator.stop([*names, SERVER] if star else names)
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from None
 

@@ -38,6 +38,7 @@ from shieldwall.schedule import (
     peak_in_flight,
     peak_in_flight_of_duplicates,
     simulate,
+    traffic_of,
     waiting_share,
 )
 
@@ -58,6 +59,8 @@ class RunPlan:
     device: torch.device
     """Where the stages compute."""
     arithmetic: ArithmeticClass
+    border_bytes: int
+    """Of the tensor that one micro-batch sends over a border between stages, in either direction."""
 
     @property
     def cut(self) -> list[int]:
@@ -68,7 +71,16 @@ class RunPlan:
         """The forward-only plan for that many micro-batches; where work is checked, before it is used."""
         plan = self.plan
         when: When | None = "before_use" if plan.when else None
-        return make_plan(plan.schedule, plan.stages, micro_batches, plan.hosts, self.costs, training=False, when=when)
+        return make_plan(
+            plan.schedule,
+            plan.stages,
+            micro_batches,
+            plan.hosts,
+            self.costs,
+            training=False,
+            when=when,
+            topology=plan.topology,
+        )
 
     def settled_before_use(self, micro_batches: Sequence[int] | None = None) -> Plan:
         """The plan for a step, or for some micro-batches of it, in which nothing is used before it is settled."""
@@ -81,6 +93,7 @@ class RunPlan:
             self.costs,
             when="before_use",
             only=micro_batches,
+            topology=plan.topology,
         )
 
     def around(self, found: Detour) -> Plan:
@@ -91,13 +104,19 @@ class RunPlan:
             forward_s=_none_for(found.bypassed, costs.forward_s),
             backward_s=_none_for(found.bypassed, costs.backward_s),
         )
-        return make_plan(plan.schedule, plan.stages, plan.micro_batches, found.hosts, free, when="before_use")
+        return make_plan(
+            plan.schedule,
+            plan.stages,
+            plan.micro_batches,
+            found.hosts,
+            free,
+            when="before_use",
+            topology=plan.topology,
+        )
 
     def held_by(self, hosts: Sequence[Host]) -> RunPlan:
         """The same run on other hosts, after one has gone."""
-        plan = self.plan
-        moved = make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs, when=plan.when)
-        return replace(self, plan=moved)
+        return replace(self, plan=self._on(hosts, self.plan.when))
 
     def spread(self, *, checked: bool = True) -> Plan:
         """The plan for the same hosts if each had a machine of its own like this one, with or without checks."""
@@ -106,14 +125,30 @@ class RunPlan:
             Host(host.name, host.stages, host.speed, duplicates=host.duplicates if checked else ())
             for host in plan.hosts
         )
-        when = plan.when if checked else None
-        return make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs, when=when)
+        return self._on(hosts, plan.when if checked else None)
 
     def unchecked(self) -> Plan:
         """The plan for the same hosts without checks."""
         plan = self.plan
-        hosts = tuple(replace(host, duplicates=()) for host in plan.hosts)
-        return make_plan(plan.schedule, plan.stages, plan.micro_batches, hosts, self.costs)
+        return self._on(tuple(replace(host, duplicates=()) for host in plan.hosts), None)
+
+    def _on(self, hosts: Sequence[Host], when: When | None) -> Plan:
+        """The plan of the same step on other hosts."""
+        plan = self.plan
+        return make_plan(
+            plan.schedule,
+            plan.stages,
+            plan.micro_batches,
+            hosts,
+            self.costs,
+            when=when,
+            topology=plan.topology,
+        )
+
+    def _traffic(self) -> dict[str, dict[str, int]]:
+        """Tensors of a step and their bytes, by where they travel."""
+        travels = traffic_of(self.plan)._asdict()
+        return {way: {"tensors": count, "bytes": count * self.border_bytes} for way, count in travels.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Everything that `shieldwall plan --json` prints."""
@@ -129,6 +164,7 @@ class RunPlan:
             "hosts": {host.name: list(host.stages) for host in plan.hosts},
             "duplicates": {host.name: list(host.duplicates) for host in plan.hosts},
             "when": plan.when,
+            "topology": plan.topology,
             "bubble": round(bubble(plan.schedule, plan.stages, plan.micro_batches), 4),
             "bubble_predicted": waiting_share(plan.hosts, here),
             "step_seconds": here.step_s,
@@ -138,6 +174,7 @@ class RunPlan:
                 "step_seconds_unchecked": spread_unchecked_s,
                 "bubble_predicted": spread.idle_share,
             },
+            "traffic": self._traffic(),
             "memory_bytes": self.memory_bytes,
             "forward_seconds": list(self.costs.forward_s),
             "backward_seconds": list(self.costs.backward_s),
@@ -213,13 +250,21 @@ def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None)
     units = [_units(costs, span) for span in spans]
     seconds = _stage_costs(units, gradient_checkpointing=config.pipeline.gradient_checkpointing)
     when = _when(config)
-    plan = make_plan(config.pipeline.schedule, stages, config.pipeline.micro_batches, hosts, seconds, when=when)
+    plan = make_plan(
+        config.pipeline.schedule,
+        stages,
+        config.pipeline.micro_batches,
+        hosts,
+        seconds,
+        when=when,
+        topology=config.pipeline.topology,
+    )
     memory = _host_bytes(config, plan, units)
     optimizer = optimizer_settings(config).name
     arithmetic = name_arithmetic(
         device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=optimizer
     )
-    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic)
+    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic, border_bytes=costs.head.entry_bytes)
 
 
 def _when(config: Config) -> When | None:

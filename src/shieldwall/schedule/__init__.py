@@ -7,6 +7,7 @@
 
     hosts = chain_custody(usual_hosts(6))               the same, every middle stage checked by its neighbour
     plan = make_plan("gpipe", 6, 4, hosts, when="before_commit")
+    plan = make_plan("gpipe", 6, 4, hosts, when="before_commit", topology="star")
 
 `python -m shieldwall.schedule 1f1b 6 4` draws one. Read in this order: `actions`, `plan`, `policies`, `make`,
 `arrange`, `validate`, `simulate`.
@@ -20,15 +21,17 @@ from shieldwall.schedule.hosts import chain_custody, usual_hosts
 from shieldwall.schedule.in_flight import peak_in_flight, peak_in_flight_of_duplicates
 from shieldwall.schedule.make import make_plan
 from shieldwall.schedule.picture import draw_plan, draw_timelines
-from shieldwall.schedule.plan import Host, Lane, Plan, When
+from shieldwall.schedule.plan import TOPOLOGIES, Host, Lane, Plan, Topology, When
 from shieldwall.schedule.policies import SCHEDULES
 from shieldwall.schedule.render import render_grid, render_lanes
 from shieldwall.schedule.simulate import Timeline, bubble, simulate, waiting_share
 from shieldwall.schedule.timing import TimedAction
+from shieldwall.schedule.traffic import Traffic, traffic_of
 from shieldwall.schedule.validate import validate_plan
 
 __all__ = [
     "SCHEDULES",
+    "TOPOLOGIES",
     "Action",
     "Host",
     "Kind",
@@ -37,6 +40,8 @@ __all__ = [
     "StageCosts",
     "TimedAction",
     "Timeline",
+    "Topology",
+    "Traffic",
     "When",
     "bubble",
     "chain_custody",
@@ -49,6 +54,7 @@ __all__ = [
     "render_grid",
     "render_lanes",
     "simulate",
+    "traffic_of",
     "usual_hosts",
     "validate_plan",
     "waiting_share",

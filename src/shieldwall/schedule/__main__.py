@@ -10,7 +10,7 @@ from shieldwall.core.errors import PlanError
 from shieldwall.schedule.costs import StageCosts
 from shieldwall.schedule.hosts import chain_custody, check_shape, usual_hosts
 from shieldwall.schedule.make import make_plan
-from shieldwall.schedule.plan import WHENS, Host
+from shieldwall.schedule.plan import TOPOLOGIES, WHENS, Host
 from shieldwall.schedule.render import render_grid
 from shieldwall.schedule.simulate import bubble, simulate
 
@@ -37,6 +37,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("stages", nargs="?", type=int, default=6, help="K, 6 by default")
     parser.add_argument("micro_batches", nargs="?", type=int, default=4, help="M, 4 by default")
     parser.add_argument("--when", choices=WHENS, help="check every middle stage, settled by then")
+    parser.add_argument("--topology", choices=TOPOLOGIES, default="chain", help="star: all tensors pass a server")
     parser.add_argument("--apart", action="store_true", help="each stage on a host of its own")
     parser.add_argument("--backward", type=float, metavar="SLOTS", help="length of a backward pass; 1 if not given")
     return parser
@@ -58,16 +59,17 @@ def _costs(wish: Namespace) -> StageCosts | None:
 def _unchecked(wish: Namespace) -> str:
     share = bubble(wish.schedule, wish.stages, wish.micro_batches)
     costs = _costs(wish)
-    plan = make_plan(wish.schedule, wish.stages, wish.micro_batches, _hosts(wish), costs)
+    plan = make_plan(wish.schedule, wish.stages, wish.micro_batches, _hosts(wish), costs, topology=wish.topology)
     return f"{render_grid(plan, costs)}\n\nbubble {share:.4f} (each stage on a host of its own)"
 
 
 def _checked(wish: Namespace) -> str:
     hosts, costs = _hosts(wish), _costs(wish)
     shape = (wish.schedule, wish.stages, wish.micro_batches)
-    plan = make_plan(*shape, chain_custody(hosts), costs, when=wish.when)
+    plan = make_plan(*shape, chain_custody(hosts), costs, when=wish.when, topology=wish.topology)
+    bare = make_plan(*shape, hosts, costs, topology=wish.topology)
     prices = costs or StageCosts((1.0,) * wish.stages, (1.0,) * wish.stages)
-    checked_s, unchecked_s = simulate(plan, prices).step_s, simulate(make_plan(*shape, hosts, costs), prices).step_s
+    checked_s, unchecked_s = simulate(plan, prices).step_s, simulate(bare, prices).step_s
     return f"{render_grid(plan, costs)}\n\n{checked_s / unchecked_s:.4f} times the step without checks"
 
 

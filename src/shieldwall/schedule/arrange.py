@@ -105,7 +105,11 @@ def _lanes(played: Played, hosts: Sequence[Host], timing: Timing, *, settled: bo
     computes: dict[str, list[Action]] = {host.name: [] for host in hosts}
     for done in played.work:
         computes[done.host].append(done.compute)
-    return tuple(Lane(name, wire(actions, name, timing.custody, settled=settled)) for name, actions in computes.items())
+    return tuple(Lane(name, _wired(actions, name, timing, settled=settled)) for name, actions in computes.items())
+
+
+def _wired(computes: Sequence[Action], here: str, timing: Timing, *, settled: bool) -> Order:
+    return wire(computes, here, timing.custody, settled=settled, topology=timing.topology)
 
 
 def _rounded(seconds: float) -> float:

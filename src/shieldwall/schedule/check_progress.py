@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shieldwall.core.ids import SERVER
 from shieldwall.schedule.actions import Action
 from shieldwall.schedule.flow import Parcel, parcel_of
 from shieldwall.schedule.plan import Lane, Plan
@@ -12,7 +13,7 @@ from shieldwall.schedule.trouble import broken_plan
 
 @dataclass(slots=True)
 class _Done:
-    """What all lanes have done so far: tensors sent, each to a host, and computations."""
+    """What all lanes have done so far: tensors sent, each to a host or the server, and computations."""
 
     sent: set[tuple[Parcel, str]] = field(default_factory=set)
     computed: set[Action] = field(default_factory=set)
@@ -22,7 +23,7 @@ class _Done:
         parcel = parcel_of(action)
         if action.kind.is_wait:
             return not {parcel.maker, parcel.check} <= self.computed
-        return action.kind.is_receive and (parcel, here) not in self.sent
+        return action.kind.is_receive and self.sent.isdisjoint({(parcel, here), (parcel, SERVER)})
 
     def add(self, action: Action) -> None:
         """`action` is done."""

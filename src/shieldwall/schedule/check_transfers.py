@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from shieldwall.schedule.actions import Action
 from shieldwall.schedule.check_work import Spot, spots
@@ -10,9 +11,19 @@ from shieldwall.schedule.custody import Custody
 from shieldwall.schedule.flow import Parcel, made_by, parcel_of
 from shieldwall.schedule.plan import Plan
 from shieldwall.schedule.trouble import broken_plan
+from shieldwall.schedule.wire import addressees
 
-_Ends = Mapping[Parcel, tuple[str, tuple[str, ...]]]
-"""Every tensor that travels between hosts: from whom, to whom."""
+
+class _Ends(NamedTuple):
+    """The ends of a tensor's way: its maker's host, whom that sends it to, and the hosts that need it."""
+
+    source: str
+    addressees: tuple[str, ...]
+    receivers: tuple[str, ...]
+
+
+_Right = Mapping[Parcel, _Ends]
+"""Every tensor that travels between hosts."""
 _Seen = dict[tuple[str, Action], Spot]
 """Where each host sends or receives; two hosts may receive the same tensor."""
 
@@ -45,13 +56,16 @@ def check_transfers(plan: Plan) -> None:
     _check_all_there(plan, custody, right, seen)
 
 
-def _right_ends(plan: Plan, custody: Custody) -> _Ends:
+def _right_ends(plan: Plan, custody: Custody) -> _Right:
     made = (made_by(action, plan.stages) for _, action in spots(plan) if action.kind.is_compute)
-    ends = {parcel: (custody.holders[parcel.stage].name, custody.destinations(parcel)) for parcel in made if parcel}
-    return {parcel: (source, to) for parcel, (source, to) in ends.items() if to}
+    return {
+        parcel: _Ends(custody.holders[parcel.stage].name, addressees(parcel, custody, plan.topology), receivers)
+        for parcel in made
+        if parcel and (receivers := custody.destinations(parcel))
+    }
 
 
-def _check_ends(plan: Plan, spot: Spot, action: Action, right: _Ends) -> None:
+def _check_ends(plan: Plan, spot: Spot, action: Action, right: _Right) -> None:
     parcel = parcel_of(action)
     if parcel not in right:
         raise broken_plan(
@@ -63,25 +77,27 @@ def _check_ends(plan: Plan, spot: Spot, action: Action, right: _Ends) -> None:
             got=f"{action} on {spot[0]}",
         )
     source, to = (spot[0], action.peer) if action.kind.is_send else (action.peer, spot[0])
-    right_source, right_to = right[parcel]
-    if source != right_source or to not in right_to:
+    ends = right[parcel]
+    right_to = ends.addressees if action.kind.is_send else ends.receivers
+    if source != ends.source or to not in right_to:
         raise broken_plan(
             "SW-P123",
             f"{action} has a wrong end",
             plan,
             spot,
-            expected=f"{parcel} from {right_source} to {' or '.join(right_to)}",
+            expected=f"{parcel} from {ends.source} to {' or '.join(right_to)}",
             got=f"from {source} to {to}",
         )
 
 
-def _check_all_there(plan: Plan, custody: Custody, right: _Ends, seen: _Seen) -> None:
+def _check_all_there(plan: Plan, custody: Custody, right: _Right, seen: _Seen) -> None:
     """Each lacking end is marked at the pass that made the tensor, or at the pass or check that needs it."""
     at = {action: spot for spot, action in spots(plan) if action.kind.is_compute}
-    for parcel, (source, destinations) in right.items():
+    for parcel, (source, sent_to, receivers) in right.items():
         users = {at[user][0]: user for user in custody.users(parcel)}
-        for to in destinations:
-            ends = ((source, parcel.send(to), parcel.maker, "after"), (to, parcel.receive(source), users[to], "before"))
+        for to in receivers:
+            sent = parcel.send(to if to in sent_to else sent_to[0])
+            ends = ((source, sent, parcel.maker, "after"), (to, parcel.receive(source), users[to], "before"))
             for host, action, compute, side in ends:
                 if (host, action) not in seen:
                     raise broken_plan(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import isfinite
 
 from shieldwall.core.errors import PlanError
-from shieldwall.core.ids import INITIATOR, worker_name
+from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER, worker_name
 from shieldwall.schedule.plan import Host
 
 
@@ -67,8 +67,8 @@ def check_hosts(stages: int, hosts: Sequence[Host]) -> None:
 
     Raises:
         PlanError: SW-P104, a stage on no host or on several; SW-P105, a host without stages and duplicates; SW-P106,
-            a stage that does not exist; SW-P107, a speed that is not above 0; SW-P108, a name that is empty or used
-            twice; SW-P115 to SW-P117, duplicates that check nothing.
+            a stage that does not exist; SW-P107, a speed that is not above 0; SW-P108, a name that is empty, used
+            twice or one of the initiator's own; SW-P115 to SW-P117, duplicates that check nothing.
     """
     _check_names(hosts)
     for host in hosts:
@@ -83,11 +83,11 @@ def check_hosts(stages: int, hosts: Sequence[Host]) -> None:
 def _check_names(hosts: Sequence[Host]) -> None:
     names = [host.name for host in hosts]
     for name in names:
-        if not name or not name.isprintable() or names.count(name) > 1:
+        if not name or not name.isprintable() or names.count(name) > 1 or name in (COORDINATOR, SERVER):
             raise _refuse(
                 "SW-P108",
                 f"{name!r} cannot be the name of a host here",
-                "printable names, each used once",
+                f"printable names, each used once, and neither {COORDINATOR} nor {SERVER}",
                 ", ".join(repr(each) for each in names),
                 "give each host a name of its own",
             )

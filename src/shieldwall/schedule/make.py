@@ -16,11 +16,11 @@ from shieldwall.schedule.arrange import Order, merge, place_passes
 from shieldwall.schedule.costs import StageCosts, check_costs, equal_slots
 from shieldwall.schedule.custody import Custody
 from shieldwall.schedule.hosts import check_hosts, check_shape
-from shieldwall.schedule.plan import Host, Plan, When
+from shieldwall.schedule.plan import Host, Plan, Topology, When
 from shieldwall.schedule.play import Played
 from shieldwall.schedule.policies import SCHEDULES
 from shieldwall.schedule.timing import Timing
-from shieldwall.schedule.wishes import check_chosen, check_when
+from shieldwall.schedule.wishes import check_chosen, check_topology, check_when
 
 _Policy = Callable[[int, int, int], Order]
 
@@ -35,6 +35,7 @@ def make_plan(
     *,
     when: When | None = None,
     only: Sequence[int] | None = None,
+    topology: Topology = "chain",
 ) -> Plan:
     """One lane of actions for each host, for one step.
 
@@ -50,6 +51,7 @@ def make_plan(
             them. "before_use": every host waits until a tensor is settled before it computes on it. Only plans
             without duplicates can do with None.
         only: the micro-batches to run, ascending; the actions carry these numbers. All if None.
+        topology: "chain": hosts send to each other. "star": every tensor that travels passes the initiator's server.
 
     Returns:
         A plan that `validate_plan` accepts.
@@ -58,7 +60,7 @@ def make_plan(
         PlanError: SW-P101, unknown schedule; SW-P102 and SW-P103, no stage or no micro-batch; SW-P104 to SW-P108,
             hosts that cannot hold the stages; SW-P109, costs of another pipeline; SW-P113, a broken schedule; SW-P114,
             duplicates and no `when`; SW-P115 to SW-P117, duplicates that check nothing; SW-P118, micro-batches that
-            the step does not have.
+            the step does not have; SW-P119, unknown topology.
 
     Cost: no model, no tensor; about 2*K*M computations are placed, each in time proportional to K. With duplicates up
         to 4*K*M computations, and that about 60 times.
@@ -67,6 +69,7 @@ def make_plan(
     check_shape(stages, micro_batches)
     check_hosts(stages, hosts)
     check_when(when, hosts)
+    check_topology(topology)
     chosen = tuple(range(micro_batches)) if only is None else tuple(only)
     check_chosen(chosen, micro_batches)
     prices = equal_slots(stages) if costs is None else costs
@@ -74,12 +77,12 @@ def make_plan(
     orders = [_order(schedule, policy, stage, stages, chosen) for stage in range(stages)]
     if not training:
         orders = [tuple(action for action in order if action.kind is Kind.FORWARD) for order in orders]
-    timing = Timing(Custody.of(hosts), prices)
+    timing = Timing(Custody.of(hosts), prices, topology)
     passes = place_passes(orders, timing)
     _check_end(schedule, passes)
     lanes = merge(orders, passes, hosts, timing, settled=when == "before_use")
     part = None if len(chosen) == micro_batches else chosen
-    return Plan(schedule, stages, micro_batches, training, tuple(hosts), lanes, when, part)
+    return Plan(schedule, stages, micro_batches, training, tuple(hosts), lanes, when, part, topology)
 
 
 def _policy(schedule: str) -> _Policy:

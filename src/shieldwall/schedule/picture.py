@@ -51,8 +51,9 @@ def draw_plan(plan: Plan, costs: StageCosts, path: Path) -> None:
     timeline = simulate(plan, costs)
     noun = "host" if len(plan.lanes) == 1 else "hosts"
     checked = f", checked {plan.when}" if any(host.duplicates for host in plan.hosts) else ""
+    star = ", star" if plan.topology == "star" else ""
     title = (
-        f"{plan.schedule}, K = {plan.stages}, M = {len(plan.chosen)}{checked}: "
+        f"{plan.schedule}, K = {plan.stages}, M = {len(plan.chosen)}{checked}{star}: "
         f"bubble {timeline.idle_share:.1%} on {len(plan.lanes)} {noun}, step {timeline.step_s:.4g} s"
     )
     _figure(plan, [(title, timeline)]).savefig(path, format="png")

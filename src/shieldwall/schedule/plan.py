@@ -14,6 +14,11 @@ When = Literal["before_use", "before_commit"]
 
 WHENS: tuple[When, ...] = get_args(When)
 
+Topology = Literal["chain", "star"]
+"""Who talks to whom: hosts to each other, or every host to the initiator's central server alone."""
+
+TOPOLOGIES: tuple[Topology, ...] = get_args(Topology)
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -55,6 +60,8 @@ class Plan:
         lanes: one for each host.
         when: checks must be settled; None where nothing is checked.
         only: the micro-batches that run, in this order; None for all.
+        topology: in a chain a tensor is sent to each host that needs it, in a star once, to the server; receives name
+            its maker in both.
     """
 
     schedule: str
@@ -65,6 +72,7 @@ class Plan:
     lanes: tuple[Lane, ...]
     when: When | None = None
     only: tuple[int, ...] | None = None
+    topology: Topology = "chain"
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -100,7 +108,8 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain data that `json.dumps` takes; actions in their text form.
 
-        What only checked or partial plans have (`duplicates`, `when`, `only`) is left out of all others.
+        What only checked or partial plans or stars have (`duplicates`, `when`, `only`, `topology`) is left out of all
+        others.
         """
         data: dict[str, Any] = {
             "schedule": self.schedule,
@@ -114,6 +123,8 @@ class Plan:
             data["when"] = self.when
         if self.only is not None:
             data["only"] = list(self.only)
+        if self.topology != "chain":
+            data["topology"] = self.topology
         return data
 
     @classmethod
@@ -124,7 +135,7 @@ class Plan:
             PlanError: SW-P111, a key is absent, unknown or of the wrong type; SW-P110, a text is no action.
         """
         keys = ("schedule", "stages", "micro_batches", "training", "hosts", "lanes")
-        row = _row(data, "plan", keys, ("when", "only"))
+        row = _row(data, "plan", keys, ("when", "only", "topology"))
         return cls(
             schedule=_value(row, "schedule", str),
             stages=_value(row, "stages", int),
@@ -134,6 +145,7 @@ class Plan:
             lanes=tuple(_lane(item) for item in _value(row, "lanes", list)),
             when=_when(row["when"]) if "when" in row else None,
             only=_numbers(row, "only") if "only" in row else None,
+            topology=_topology(row["topology"]) if "topology" in row else "chain",
         )
 
 
@@ -164,6 +176,13 @@ def _when(value: Any) -> When:
         if value == when:
             return when
     raise _unreadable("when", " or ".join(WHENS), repr(value))
+
+
+def _topology(value: Any) -> Topology:
+    for topology in TOPOLOGIES:
+        if value == topology:
+            return topology
+    raise _unreadable("topology", " or ".join(TOPOLOGIES), repr(value))
 
 
 def _numbers(row: Mapping[str, Any], key: str) -> tuple[int, ...]:

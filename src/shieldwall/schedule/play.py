@@ -97,7 +97,8 @@ def _pass_one(track: _Track, clocks: _Clocks, timing: Timing) -> bool:
     while (head := track.head) is not None and not head.kind.is_compute:
         parcel = parcel_of(head)
         if head.kind.is_send:
-            clocks.arrival_s[parcel, head.peer] = track.clock_s + timing.way_s(track.host, head.peer)
+            for to in timing.receivers(parcel, head.peer):
+                clocks.arrival_s[parcel, to] = track.clock_s + timing.way_s(track.host, to)
         else:
             there_s = (
                 timing.settled_s(parcel, track.host, clocks.end_s)

@@ -47,7 +47,8 @@ def render_grid(plan: Plan, costs: StageCosts | None = None) -> str:
         f"{_count(slots, 'slot')}{unit}, {_count(len(plan.lanes), 'host')} idle {timeline.idle_share:.1%} of the time"
     )
     checks = [f"checks settled {plan.when}"] if any(host.duplicates for host in plan.hosts) else []
-    return "\n".join([head, *checks, "", *_bands(plan, timeline, slot_s, slots), "", _legend(plan, costs)])
+    star = ["every tensor passes the server"] if plan.topology == "star" else []
+    return "\n".join([head, *checks, *star, "", *_bands(plan, timeline, slot_s, slots), "", _legend(plan, costs)])
 
 
 def _count(number: int, what: str) -> str:

@@ -60,7 +60,7 @@ def simulate(plan: Plan, costs: StageCosts) -> Timeline:
     """
     validate_plan(plan)
     check_costs(costs, plan.stages)
-    played = play(plan.lanes, Timing(Custody.of(plan.hosts), costs))
+    played = play(plan.lanes, Timing(Custody.of(plan.hosts), costs, plan.topology))
     return Timeline(tuple(lane.host for lane in plan.lanes), played.work)
 
 

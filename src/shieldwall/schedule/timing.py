@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shieldwall.core.ids import INITIATOR, SERVER
 from shieldwall.schedule.actions import Action, Kind
 from shieldwall.schedule.costs import StageCosts
 from shieldwall.schedule.custody import Custody
 from shieldwall.schedule.flow import Parcel
+from shieldwall.schedule.plan import Topology
 
 Processor = tuple[str, str]
 """What one computation needs for itself: ("shared", its name), or ("own", the host's name)."""
@@ -38,10 +40,12 @@ class Timing:
     Args:
         custody: who runs what.
         costs: seconds on a host of speed 1.
+        topology: in a star the way from worker to worker leads over the server, which stands beside the initiator.
     """
 
     custody: Custody
     costs: StageCosts
+    topology: Topology = "chain"
 
     def seconds(self, compute: Action) -> float:
         """Seconds that `compute` takes on its host."""
@@ -49,7 +53,14 @@ class Timing:
 
     def way_s(self, source: str, to: str) -> float:
         """Seconds from the host `source` to the host `to`; 0 within a host."""
-        return 0.0 if source == to else self.costs.transfer_s
+        if source == to:
+            return 0.0
+        twice = self.topology == "star" and INITIATOR not in (source, to)
+        return self.costs.transfer_s * (2 if twice else 1)
+
+    def receivers(self, parcel: Parcel, to: str) -> tuple[str, ...]:
+        """Where `parcel` arrives when it is sent to `to`: there, or with all who need it where that is the server."""
+        return self.custody.destinations(parcel) if to == SERVER else (to,)
 
     def processor(self, compute: Action) -> Processor:
         """What `compute` needs for itself: a shared processor, or the host's own."""

@@ -15,7 +15,7 @@ from shieldwall.schedule.check_work import check_order, check_work
 from shieldwall.schedule.hosts import check_hosts, check_shape
 from shieldwall.schedule.plan import Plan
 from shieldwall.schedule.trouble import broken_plan
-from shieldwall.schedule.wishes import check_chosen, check_when
+from shieldwall.schedule.wishes import check_chosen, check_topology, check_when
 
 
 def validate_plan(plan: Plan) -> None:
@@ -28,15 +28,16 @@ def validate_plan(plan: Plan) -> None:
 
     Raises:
         PlanError: SW-P102 to SW-P108, its shape or hosts; SW-P114, nobody said when checks are settled; SW-P115 to
-            SW-P117, duplicates that check nothing; SW-P118, micro-batches that the step does not have; SW-P120, its
-            lanes are not those of its hosts; SW-P121, a pass or check that is absent, double or misplaced; SW-P122,
-            passes out of order; SW-P123, a tensor that is not sent once to whom needs it; SW-P124, a tensor used
-            before it is there; SW-P125, lanes that wait for ever; SW-P126, waits for settlements that are not right.
-            From SW-P120 on the message shows all lanes, with the spot marked.
+            SW-P117, duplicates that check nothing; SW-P118, micro-batches that the step does not have; SW-P119,
+            unknown topology; SW-P120, its lanes are not those of its hosts; SW-P121, a pass or check that is absent,
+            double or misplaced; SW-P122, passes out of order; SW-P123, a tensor that is not sent once to whom needs it;
+            SW-P124, a tensor used before it is there; SW-P125, lanes that wait for ever; SW-P126, waits for settlements
+            that are not right. From SW-P120 on the message shows all lanes, with the spot marked.
     """
     check_shape(plan.stages, plan.micro_batches)
     check_hosts(plan.stages, plan.hosts)
     check_when(plan.when, plan.hosts)
+    check_topology(plan.topology)
     check_chosen(plan.chosen, plan.micro_batches)
     _check_lanes(plan)
     check_work(plan)

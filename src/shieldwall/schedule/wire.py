@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shieldwall.core.ids import SERVER
 from shieldwall.schedule.actions import Action
 from shieldwall.schedule.custody import Custody
 from shieldwall.schedule.flow import Parcel, made_by, needed_by
+from shieldwall.schedule.plan import Topology
 
 
-def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bool) -> tuple[Action, ...]:
+def wire(
+    computes: Iterable[Action], here: str, custody: Custody, *, settled: bool, topology: Topology
+) -> tuple[Action, ...]:
     """The lane of the host `here`.
 
     A receive, and a wait where one is due, stand directly before the computation that uses their tensor, sends directly
@@ -20,6 +24,7 @@ def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bo
         here: its name.
         custody: who runs what.
         settled: whether a tensor must be settled before it is used.
+        topology: in a star each tensor that others need is sent once, to the server.
     """
     actions: list[Action] = []
     for compute in computes:
@@ -28,8 +33,14 @@ def wire(computes: Iterable[Action], here: str, custody: Custody, *, settled: bo
             actions += _arrival(needed, here, custody, settled=settled)
         actions.append(compute)
         if made:
-            actions += [made.send(to) for to in custody.destinations(made)]
+            actions += [made.send(to) for to in addressees(made, custody, topology)]
     return tuple(actions)
+
+
+def addressees(parcel: Parcel, custody: Custody, topology: Topology) -> tuple[str, ...]:
+    """Whom the maker of `parcel` sends it to, once each: the hosts that need it, or the server that passes it on."""
+    destinations = custody.destinations(parcel)
+    return (SERVER,) if destinations and topology == "star" else destinations
 
 
 def _arrival(parcel: Parcel, here: str, custody: Custody, *, settled: bool) -> list[Action]:

@@ -1,11 +1,11 @@
-"""What is asked of a plan besides its shape and hosts: when checks are settled, and which micro-batches run."""
+"""What is asked of a plan besides its shape and hosts: when checks are settled, the topology, the micro-batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from shieldwall.core.errors import PlanError
-from shieldwall.schedule.plan import WHENS, Host
+from shieldwall.schedule.plan import TOPOLOGIES, WHENS, Host
 
 
 def check_when(when: object, hosts: Sequence[Host]) -> None:
@@ -22,6 +22,23 @@ def check_when(when: object, hosts: Sequence[Host]) -> None:
         expected=f"one of {', '.join(WHENS)}, or None where no host has duplicates",
         got=repr(when),
         remedy='give when="before_commit", which costs least',
+    )
+
+
+def check_topology(topology: object) -> None:
+    """Refuse a topology that no lane is written for.
+
+    Raises:
+        PlanError: SW-P119.
+    """
+    if topology in TOPOLOGIES:
+        return
+    raise PlanError(
+        "SW-P119",
+        f"there is no topology {topology!r}",
+        expected=f"one of {', '.join(TOPOLOGIES)}",
+        got=repr(topology),
+        remedy='set pipeline.topology = "chain"',
     )
 
 

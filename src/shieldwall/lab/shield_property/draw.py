@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from shieldwall.lab.attacked_run import AttackTable
 from shieldwall.lab.small_run import VOCABULARY, Case
 from shieldwall.models.families import TinyShape
 from shieldwall.models.tiny import write_tiny
+from shieldwall.schedule import TOPOLOGIES
 
 WIDTH = 16
 
@@ -58,9 +59,9 @@ class Drawn:
     def __str__(self) -> str:
         case, attack = self.case, dict(self.attack)
         return (
-            f"{attack} on {case.family} in {case.stages} stages, cut {case.cut}, {case.schedule}, {case.when},"
-            f" {case.micro_batches} micro-batches of {case.batch} x {case.block_tokens}, {case.steps} steps,"
-            f" workers {case.workers}, seed {case.seed}, rank {case.lora_rank}"
+            f"{attack} on {case.family} in {case.stages} stages, cut {case.cut}, {case.schedule}, {case.topology},"
+            f" {case.when}, {case.micro_batches} micro-batches of {case.batch} x {case.block_tokens}, {case.steps}"
+            f" steps, workers {case.workers}, seed {case.seed}, rank {case.lora_rank}"
         )
 
 
@@ -92,7 +93,9 @@ def draw(random: Random, kind: str) -> Drawn:
         workers=random.choice((None, None, 2, min(3, stages - 2))),
         lora_rank=2 if needs_base else random.choice((0, 0, 0, 2)),
     )
-    return Drawn(case=case, attack={"kind": kind, **_draw_aim(random, kind, case), **parameters})
+    attack = {"kind": kind, **_draw_aim(random, kind, case), **parameters}
+    # Drawn last: what a number stood for before there was a choice is still the same.
+    return Drawn(case=replace(case, topology=random.choice(TOPOLOGIES)), attack=attack)
 
 
 def _draw_cut(random: Random, stages: int) -> tuple[int, ...]:

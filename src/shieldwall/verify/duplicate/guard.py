@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from shieldwall.core.hooks import Border, Hook
-from shieldwall.core.ids import COORDINATOR, INITIATOR, Direction, Role, Slot
+from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER, Direction, Role, Slot
 from shieldwall.core.messages import Correct, Note, Play, Show, Shown, StageState, TensorFrame, View
 from shieldwall.core.roots import dtype_name
 from shieldwall.core.signing import Identity, Roster, Signed, Statement
@@ -104,9 +104,8 @@ class DuplicateGuard:
 
     # what this host makes
 
-    async def seal(
-        self, slot: Slot, tensor: Tensor, made_from: Slot | None, destinations: tuple[str, ...]
-    ) -> Signed[Header]:
+    async def seal(self, slot: Slot, tensor: Tensor, made_from: Slot | None) -> Signed[Header]:
+        destinations = tuple(sorted(users_of(slot, self._view) - {self.name}))
         header = Header(
             slot=slot,
             source=self.name,
@@ -131,7 +130,7 @@ class DuplicateGuard:
     async def reseal(self, header: Signed[Header], tensor: Tensor, destination: str) -> Signed[Header]:
         other = replace(
             header.statement,
-            destinations=(destination,),
+            destinations=header.statement.destinations if destination == SERVER else (destination,),
             shape=tuple(tensor.shape),
             dtype=dtype_name(tensor.dtype),
             root_out=tensor_root(tensor),
