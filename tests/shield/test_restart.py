@@ -11,15 +11,19 @@ from conftest import MakeModel
 from oracle import assert_bit_equal, train_pipeline, train_reference
 from shieldwall.core.errors import RunError
 from shieldwall.lab.attacked_run import train_attacked
+from shieldwall.schedule import TOPOLOGIES, Topology
 
 CASE = replace(SMALL, respond="restart", attempts=40)
 TRANSIENT = {"kind": "sign_flip", "stage": "random", "rate": 0.6, "seed": 5, "each_attempt": True}
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("when", SETTLES)
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_in_the_end_the_weights_are_clean(make_model: MakeModel, when: When, direction: str) -> None:
-    case = replace(CASE, when=when)
+def test_in_the_end_the_weights_are_clean(
+    make_model: MakeModel, topology: Topology, when: When, direction: str
+) -> None:
+    case = replace(CASE, when=when, topology=topology)
     trained = attack(case, make_model, {**TRANSIENT, "direction": direction}).trained
     assert sum(course.abandoned for course in trained.courses) > 0
     assert {verdict.rule for verdict in trained.verdicts} == {1}

@@ -15,6 +15,7 @@ from oracle import Case, Trained, train_pipeline
 from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState
+from shieldwall.schedule import TOPOLOGIES, Topology
 
 SIX = replace(SMALL, stages=6, layers=6, cut=(1, 1, 1, 1, 1, 1), micro_batches=2, respond="skip")
 """worker-1 to worker-4 hold stages 1 to 4; each checks the stage before its own, the initiator checks 4."""
@@ -34,16 +35,21 @@ def _tensors(state: StageState) -> dict[str, Tensor]:
     return {**state.parameters, **moments}
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("when", SETTLES)
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_a_liar_is_left_out_with_its_neighbours(make_model: MakeModel, when: When, direction: str, stage: int) -> None:
-    case = replace(SIX, when=when)
+def test_a_liar_is_left_out_with_its_neighbours(
+    make_model: MakeModel, topology: Topology, when: When, direction: str, stage: int
+) -> None:
+    """In a star one neighbour is suspect, in a chain two; the initiator, who checks stage 4, never is."""
+    case = replace(SIX, when=when, topology=topology)
     table = {"kind": "sign_flip", "stage": stage, "direction": direction, "rate": 1.0, "seed": 3}
     attacked = attack(case, make_model, table)
     trained = attacked.trained
     assert {verdict.culprit for verdict in trained.verdicts} == {f"worker-{stage}"}
-    suspects = {f"worker-{each}" for each in (stage - 1, stage, stage + 1) if 1 <= each <= 4}
+    near = (stage, stage + 1) if topology == "star" else (stage - 1, stage, stage + 1)
+    suspects = {f"worker-{each}" for each in near if 1 <= each <= 4}
     for course in trained.courses:
         assert course.abandoned == 1
         assert set(course.left_out) == suspects
@@ -64,6 +70,7 @@ def test_who_updates_wrongly_is_left_out_too(make_model: MakeModel, kind: str) -
     assert_copies_agree(attacked.trained, SIX)
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("when", SETTLES)
 @pytest.mark.parametrize(
     "table",
@@ -78,9 +85,9 @@ def test_who_updates_wrongly_is_left_out_too(make_model: MakeModel, kind: str) -
     ids=lambda table: "-".join(map(str, table.values())),
 )
 def test_whatever_is_said_or_sent_the_run_ends_around_it(
-    make_model: MakeModel, when: When, table: dict[str, str]
+    make_model: MakeModel, topology: Topology, when: When, table: dict[str, str]
 ) -> None:
-    case = replace(SIX, when=when)
+    case = replace(SIX, when=when, topology=topology)
     trained = attack(case, make_model, {**table, "stage": "worker-3", "rate": 1.0}).trained
     struck = [course for course in trained.courses if course.abandoned]
     assert struck

@@ -282,26 +282,10 @@ class Coordinator:
         return played, rerun
 
     async def _play(self, work: StepWork, plan: Plan, attempt: int) -> tuple[list[Played], tuple[int, ...]]:
-        if plan.training:
-            self._tried = (work.step, attempt)
+        self._tried = (work.step, attempt) if plan.training else self._tried
         if self._oversight:
             self._oversight.begin(self._describe(work, plan, attempt))
-        if plan.topology == "star":  # before anybody can upload anything of it
-            view = self._view.view
-            await self._desk.send(SERVER, route_of(plan, run=self._run, view=view, attempt=attempt, step=work.step))
-        for lane in plan.lanes:
-            order = Play(
-                run=self._run,
-                view=self._view.view,
-                attempt=attempt,
-                step=work.step,
-                training=plan.training,
-                stages=plan.stages,
-                actions=_write_actions(lane),
-                positions=work.positions or {},
-                shapes=work.shapes or {},
-            )
-            await self._desk.send(lane.host, order)
+        await self._order_to_play(work, plan, attempt)
         played: list[Played] = []
         losses_from = plan.host_of(plan.stages - 1)
         while len(played) < len(plan.lanes):
@@ -318,6 +302,24 @@ class Coordinator:
         if findings.broken:
             await self._give_up(work.step, findings.broken)
         return played, findings.again
+
+    async def _order_to_play(self, work: StepWork, plan: Plan, attempt: int) -> None:
+        if plan.topology == "star":  # before anybody can upload anything of it
+            view = self._view.view
+            await self._desk.send(SERVER, route_of(plan, run=self._run, view=view, attempt=attempt, step=work.step))
+        for lane in plan.lanes:
+            order = Play(
+                run=self._run,
+                view=self._view.view,
+                attempt=attempt,
+                step=work.step,
+                training=plan.training,
+                stages=plan.stages,
+                actions=_write_actions(lane),
+                positions=work.positions or {},
+                shapes=work.shapes or {},
+            )
+            await self._desk.send(lane.host, order)
 
     async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> None:
         if findings.broken:
