@@ -25,7 +25,8 @@ def sign_again(folder: Path, change: Callable[[Verdict], Verdict], *, without: s
     me = Identity(INITIATOR, read_run_key(folder / "private" / "run.key"))
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection:
         old = [Row(*values) for values in connection.execute(f"SELECT {COLUMNS} FROM rows ORDER BY seq")]  # noqa: S608
-        head, rows = GENESIS, []
+        head = GENESIS
+        rows: list[Row] = []
         for row in old:
             if row.kind == without:
                 continue
