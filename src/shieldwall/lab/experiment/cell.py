@@ -110,7 +110,8 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {**plain, "curve": [list(point) for point in self.curve]}
 
     @classmethod
     def parse(cls, plain: Mapping[str, Any]) -> Outcome:

@@ -128,7 +128,7 @@ def _rows(group: Mapping[str, Any], results: Results, scale: Scale) -> Iterator[
             "ratio told": str(ratio or ""),
             "unstopped": str(last or ""),
             "alerts": alerts.to_json() if alerts else None,
-            "alerts told": str(alerts or ""),
+            "alerts told": f"{alerts.mean:g}" if alerts else "",
         }
 
 

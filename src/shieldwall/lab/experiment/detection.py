@@ -26,11 +26,11 @@ TITLE = "Who is caught: kind x direction x rate x strength"
 TUNED = False
 
 ATTACKED_STAGE = 2
+ATTACKER = worker_name(ATTACKED_STAGE - 1)
+"""Holds it: every middle stage has a worker of its own, and stage 0 is the initiator's."""
 LAG = 1
 """What poisons a state after the commit of a step is used, and noticed, in the next one."""
 
-COLLUDING = ("lazy_checker",)
-"""Kinds that change nothing of their own work: alone they are noticed by their missing word."""
 REFUSED = ("malformed", "replay")
 """Kinds whose frames are refused; a refusal is an alert and proves no guilt."""
 
@@ -87,7 +87,7 @@ def page(results: Results, scale: Scale) -> Page:
         tables=(Table("detection", TITLE, columns, rows),),
         claims=tuple(_claims(rows, results)),
         notes=(
-            f"The attacker is {worker_name(ATTACKED_STAGE)}, which holds stage {ATTACKED_STAGE}; runs of"
+            f"The attacker is {ATTACKER}, which holds stage {ATTACKED_STAGE}; runs of"
             f" {scale.detection_steps} steps, settled before use, answered by repair, nobody expelled.",
             "Steps caught: of the steps in which something was falsified, those with an alert or a verdict in the same"
             " step, or in the next one, where a poisoned state is used first.",
@@ -99,10 +99,8 @@ def page(results: Results, scale: Scale) -> Page:
 
 def _rows(results: Results) -> Iterator[dict[str, Any]]:
     clean = [each for each in results if each.cell.attack is None]
-    for each in results:
-        attack = each.cell.attack
-        if attack is not None and clean:
-            yield _row(each, attack, clean[0])
+    attacked = [_row(each, each.cell.attack, clean[0]) for each in results if each.cell.attack and clean]
+    yield from sorted(attacked, key=lambda row: (row["attack"], row["rate"]))
 
 
 def _row(found: Finished, attack: CellAttack, clean: Finished) -> dict[str, Any]:
@@ -135,7 +133,7 @@ def _is_right(culprits: tuple[str, ...], kind: str) -> bool | None:
     """Whether the attacker and nobody else was named; None where nobody was and a refusal is all there is."""
     if not culprits:
         return None if kind in REFUSED else False
-    return culprits == (worker_name(ATTACKED_STAGE),)
+    return culprits == (ATTACKER,)
 
 
 def _claims(rows: list[dict[str, Any]], results: Results) -> Iterator[Claim]:

@@ -25,43 +25,48 @@ _LOOK_S = 0.2
 """Between two looks whether a signal has come."""
 
 
-def run_tasks(
-    work: Callable[[T], R], tasks: Sequence[T], processes: int, on_start: Callable[[T], None]
-) -> Iterator[tuple[T, R]]:
-    """Do `work` on each task; the first error ends it.
+class Pool:
+    """Processes for an experiment; each is started when there is work for it.
 
     Args:
-        work: a function of a module, so that another process finds it.
-        tasks: in the order in which they are begun.
-        processes: how many run at once.
-        on_start: told of each task as it is handed to a process.
-
-    Raises:
-        Interrupted: SW-I101; SIGINT or SIGTERM came. What was yielded is done, what was in work is lost.
+        processes: how many tasks run at once.
     """
-    if not tasks:
-        return
-    waiting = list(reversed(tasks))
-    running: dict[Future[R], T] = {}
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up)
-    others = set(active_children())
-    with stop_signals() as stop_wanted:
-        try:
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._others = set(active_children())
+        self._executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up)
+
+    def run(self, work: Callable[[T], R], tasks: Sequence[T], on_start: Callable[[T], None]) -> Iterator[tuple[T, R]]:
+        """Do `work` on each task; the first error ends it.
+
+        Args:
+            work: a function of a module, so that another process finds it.
+            tasks: in the order in which they are begun.
+            on_start: told of each task as it is handed to a process.
+
+        Raises:
+            Interrupted: SW-I101; SIGINT or SIGTERM came. What was yielded is done, what was in work is lost.
+        """
+        waiting = list(reversed(tasks))
+        running: dict[Future[R], T] = {}
+        with stop_signals() as stop_wanted:
             while waiting or running:
-                while waiting and len(running) < processes:
+                while waiting and len(running) < self._processes:
                     task = waiting.pop()
                     on_start(task)
-                    running[pool.submit(work, task)] = task
+                    running[self._executor.submit(work, task)] = task
                 done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 if stop_wanted():
                     raise _interrupted()
                 for future in done:
                     yield running.pop(future), future.result()
-        finally:
-            if running:  # nobody waits for them any more
-                for child in set(active_children()) - others:
-                    child.kill()
-            pool.shutdown(cancel_futures=True)
+
+    def end(self) -> None:
+        """End the processes; nobody waits any more for what they still work on."""
+        for child in set(active_children()) - self._others:
+            child.kill()
+        self._executor.shutdown(cancel_futures=True)
 
 
 def _set_up() -> None:

@@ -94,11 +94,12 @@ class Record:
     def _made(self, times: Mapping[str, Any]) -> list[str]:
         scale, size = self.scale, self.scale.size
         hours = times["seconds_of_all_cells"] / 3600
+        steps = sorted({each.cell.steps for each in self.results})
         seeds = sorted({each.cell.seed for each in self.results})
         made = [
             f"Scale {scale.name}: {size.layers} layers of width {size.width} in {size.stages} stages, vocabulary"
             f" {size.vocabulary}, {size.micro_batches} x {size.micro_batch_size} x {size.block_tokens} tokens a step,"
-            f" {scale.steps} steps with {scale.warmup_steps} of warm-up and linear decay; base models pretrained for"
+            f" {' or '.join(map(str, steps))} steps with linear decay; base models pretrained for"
             f" {scale.pretrain_steps} steps. {len(self.results) + len(self.tuning)} cells, {hours:.2f} hours of"
             f" computing, {self.missing} cells of the grid not run.",
             *(f"Text: {said}." for said in self.texts.values()),

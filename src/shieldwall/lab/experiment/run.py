@@ -25,7 +25,7 @@ from shieldwall.lab.experiment.choice import Choice, choose
 from shieldwall.lab.experiment.grid import Experiment, Grid
 from shieldwall.lab.experiment.play import CellTask, play
 from shieldwall.lab.experiment.plot import Plot
-from shieldwall.lab.experiment.pool import run_tasks
+from shieldwall.lab.experiment.pool import Pool
 from shieldwall.lab.experiment.scale import Scale, find_scale, unknown_choice
 from shieldwall.lab.experiment.store import CELLS, CellStore
 from shieldwall.lab.experiment.texts import find_texts
@@ -124,7 +124,7 @@ class _Player:
         self._grid = grid
         self._choice = choice
         self._work = work
-        self._processes = processes
+        self._pool = Pool(processes)
         self._view = view
 
     def play(self) -> None:
@@ -138,6 +138,7 @@ class _Player:
                 plots = [plot for plot in self._grid.plots() if self._takes(plot)]
             self._play_cells([(plot, cell) for plot in plots for cell in self._grid.cells(plot)])
         finally:
+            self._pool.end()
             self._view.end()
             shutil.rmtree(self._work, ignore_errors=True)
 
@@ -159,7 +160,7 @@ class _Player:
             for subject, task in self._grid.bases.items()
             if self._choice.takes(*subject) and not is_ready(task)
         }
-        for _ in run_tasks(make_base, list(wanted.values()), self._processes, self._tell):
+        for _ in self._pool.run(make_base, list(wanted.values()), self._tell):
             pass
 
     def _play_cells(self, cells: Sequence[tuple[Plot, Cell]]) -> None:
@@ -170,7 +171,7 @@ class _Player:
         ]
         for _ in range(len(cells) - len(missing)):
             self._view.played()
-        for _, finished in run_tasks(play, missing, self._processes, self._tell):
+        for _, finished in self._pool.run(play, missing, self._tell):
             self._grid.store.write(finished)
             self._view.played()
 
