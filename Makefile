@@ -21,6 +21,7 @@ bench: $(STAMP)
 
 experiments: bench
 	$(BIN)/python -m shieldwall.lab.shield_property --runs 2000 --out docs/results
+	for name in vulnerability defence detection map; do $(BIN)/shieldwall experiment $$name --out docs/results || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

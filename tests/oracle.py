@@ -17,6 +17,9 @@ from shieldwall.models.families import find_family
 
 __all__ = ["Case", "Trained", "add_adapters", "assert_bit_equal", "published_seed", "train_pipeline", "train_reference"]
 
+AFTER_LAYERS = ("ln_f", "final_layer_norm", "model.norm", "lm_head", "embed_out")
+"""Parts of the names of what follows the layers."""
+
 
 def train_reference(case: Case, folder: Path) -> Trained:
     """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
@@ -35,6 +38,7 @@ def train_reference(case: Case, folder: Path) -> Trained:
         optimizer=case.optimizer.build(list(trained.values()), rates[0]),
         learning_rates=rates,
         clip_norm=case.clip_norm,
+        clipped_apart=_by_stage(model, family.layers, case) if case.clip_by == "stage" else (),
         units=units,
         seed_of=lambda step, micro_batch, unit: published_seed("dropout", case.seed, step, micro_batch, unit),
         autocast=case.autocast,
@@ -42,6 +46,20 @@ def train_reference(case: Case, folder: Path) -> Trained:
     )
     weights = {name.removeprefix("base_model.model.").replace(".default", ""): trained[name] for name in trained}
     return Trained({name: parameter.detach() for name, parameter in weights.items()}, losses)
+
+
+def _by_stage(model: PreTrainedModel, layers: str, case: Case) -> list[list[torch.nn.Parameter]]:
+    """The parameters of each stage by their names; a tied head counts with the embeddings, in the first stage."""
+    cut = case.cut or (case.layers // case.stages,) * case.stages
+    stage_of_layer = [stage for stage, count in enumerate(cut) for _ in range(count)]
+    groups: list[list[torch.nn.Parameter]] = [[] for _ in cut]
+    for name, parameter in model.named_parameters():
+        if name.startswith(f"{layers}."):
+            stage = stage_of_layer[int(name.removeprefix(f"{layers}.").split(".")[0])]
+        else:
+            stage = len(cut) - 1 if any(end in name for end in AFTER_LAYERS) else 0
+        groups[stage].append(parameter)
+    return groups
 
 
 def add_adapters(model: PreTrainedModel, case: Case) -> PeftModel:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shieldwall.core.hooks import Hook
     from shieldwall.core.roots import weights_root
     from shieldwall.core.seeds import dropout_seed, epoch_seed, weights_seed
+    from shieldwall.lab.experiment.run import run_experiment
     from shieldwall.run.demo import demo
     from shieldwall.run.evaluate import Evaluation, evaluate
     from shieldwall.run.planning import RunPlan, plan
@@ -75,6 +76,7 @@ _HOME = {
     "evaluate": "run.evaluate",
     "plan": "run.planning",
     "report": "run.report",
+    "run_experiment": "lab.experiment.run",
     "show_ledger": "verify.ledger.show",
     "train": "run.train",
     "verify_ledger": "verify.ledger.check",
@@ -113,6 +115,7 @@ __all__ = [
     "evaluate",
     "plan",
     "report",
+    "run_experiment",
     "show_ledger",
     "train",
     "verify_ledger",

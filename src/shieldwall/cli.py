@@ -252,6 +252,78 @@ def attacks(as_json: AsJson = False) -> None:
     _say(render_attacks())
 
 
+@app.command(cls=PlainCommand)
+def experiment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="vulnerability, defence, detection or map.")],
+    scale: Annotated[str, typer.Option(help="How large: tiny, small or gpu.")] = "tiny",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results, finished cells and base models lie.")] = Path(
+        "experiments"
+    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Holds wikitext2/, arxiv/, openwebtext/; Python's own text if left out."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(metavar="WORDS", help="Families and corpora with commas between them, such as opt,arxiv.")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="A model's folder, or its name on the hub, to start from.")
+    ] = "",
+    processes: Annotated[
+        int | None, typer.Option(help="Cells that run at once, each with one thread; the cores if left out.", min=1)
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Settings are chosen on it, results reported on those after it.", min=0)
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run one of the experiments: a grid of small trainings, and a page made of them.
+
+    \b
+    vulnerability  what an attack does where nothing is checked: the paper's Table 1
+    defence        what skipping, trying again and repairing are worth: the paper's Table 2
+    detection      who is caught: kind x direction x rate x strength
+    map            where an attack bites: steps, learning rate, clipping, optimizer
+
+    \b
+    tiny   one family on one corpus, within half an hour of one core
+    small  three families on three corpora (two without --data), hours to days
+    gpu    the paper's sizes, on a CUDA device
+
+    Models are first pretrained on other text, then trained as every run is, by this very package. The learning rate is
+    chosen on one seed and results are reported on others. Each finished cell is kept in DIR/cells/NAME: stop it
+    whenever you like, the same command does only what is missing. The results are DIR/NAME.json, .md and .png.
+
+    \b
+    Example:
+        shieldwall experiment vulnerability
+        shieldwall experiment defence --scale small --data texts --only opt,arxiv
+
+    Exit codes: 0 done, 1 a cell failed or the disk refused, 2 what was given cannot be used, 130 stopped by a signal.
+    """
+    from shieldwall.lab.experiment.run import run_experiment
+    from shieldwall.lab.experiment.view import BarGrid, SilentGrid
+
+    plain = run_experiment(
+        name,
+        scale=scale,
+        out=out,
+        data=data,
+        only=tuple(word.strip() for word in only.split(",") if word.strip()),
+        model=model,
+        processes=processes,
+        seed=seed,
+        view=SilentGrid() if as_json else BarGrid(_errors(), name),
+        command=" ".join(["shieldwall", *sys.argv[1:]]),
+    )
+    if as_json:
+        _print_json(plain)
+        return
+    for claim in plain["claims"]:
+        _say(f"{claim['verdict']:<24} {claim['where']}: {claim['text']}; {claim['figures']}")
+    _say(f"page: {out / name}.md")
+
+
 @ledger_app.command(name="verify", cls=PlainCommand)
 def ledger_verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its ledger.sqlite.")],

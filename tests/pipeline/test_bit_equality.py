@@ -43,6 +43,17 @@ def test_the_oracle_notices_other_dropout_masks(make_model: MakeModel) -> None:
         assert not torch.equal(train_pipeline(other, folder).weights[name], expected[name])
 
 
+@pytest.mark.parametrize("family", ["bloom", "gpt2", "llama", "opt"])
+def test_clipping_by_stage_keeps_the_bits(family: str, make_model: MakeModel) -> None:
+    """Each stage by the norm of its own parameters, as the plain loop does it for groups; a tied head counts once."""
+    folder = make_model(family)
+    case = Case(family=family, stages=3, steps=3, clip_by="stage", clip_norm=0.3)
+    found, expected = train_pipeline(case, folder), train_reference(case, folder)
+    assert_bit_equal(found.weights, expected.weights)
+    by_model = train_reference(replace(case, clip_by="model"), folder).weights
+    assert not any(torch.equal(found.weights[name], by_model[name]) for name in by_model if ".mlp." in name)
+
+
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 @pytest.mark.parametrize("variant", ["fused", "loop"])
 def test_every_optimizer_keeps_the_bits(kind: str, variant: str, make_model: MakeModel) -> None:

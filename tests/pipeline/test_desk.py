@@ -89,7 +89,7 @@ ASKED: list[tuple[Message, Message]] = [
     (Show(slot=SLOT), Shown(host="ash", slot=SLOT, tensor=None, header=None)),
     (SumUp(step=3), SummedUp(host="ash", step=3, norms={})),
     (TakeGradients(step=3, stage=2, role=STAGE, gradients={}), Taken(host="ash", step=3, stage=2, role=STAGE)),
-    (Prepare(step=3, learning_rate=0.1, clip_coefficient=1.0), Prepared(host="ash", step=3)),
+    (Prepare(step=3, learning_rate=0.1, clip_coefficients={}), Prepared(host="ash", step=3)),
     (Open(step=3), Opened(host="ash", step=3, openings=())),
     (TakePrepared(step=3, stage=2, role=STAGE, state=STATE), Taken(host="ash", step=3, stage=2, role=STAGE)),
     (Commit(step=3), Committed(host="ash", step=3)),

@@ -69,6 +69,18 @@ def test_what_the_court_found_is_upheld(name: str, when: str, attacked: Callable
         assert any(is_kind(case.verdict, name) for case in found)
 
 
+def test_an_update_clipped_by_stage_is_upheld(tmp_path: Path) -> None:
+    """The ledger tells the factor of each stage, and the update is repeated with that of the accused one."""
+    folder = tmp_path / "run"
+    settings = ("run.steps=2", "respond.ban=false", "optimizer.clip_by=stage", "optimizer.clip_norm=0.1")
+    run(folder, [{"kind": "wrong_update", "stage": 2}], *settings)
+    verify_ledger(folder)
+    found = list(cases(folder))
+    assert judged(folder).upheld == len(found) > 0
+    factors = [set(case.commit.clip_coefficients.values()) for case in found if case.commit]
+    assert all(len(of_a_step) > 1 for of_a_step in factors)
+
+
 def another_culprit(verdict: Verdict, _: Case) -> Verdict:
     return replace(verdict, culprit="worker-1", accuser="worker-4", reason="made up")
 

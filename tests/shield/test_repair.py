@@ -72,3 +72,15 @@ def test_no_attack_changes_a_bit(
         assert trained.rerun == 0
     else:
         assert 0 < trained.rerun <= len(hit)
+
+
+@pytest.mark.parametrize("kind", ["sign_flip", "wrong_gradient", "wrong_update"])
+def test_lies_are_repaired_where_each_stage_is_clipped_by_itself(kind: str, make_model: MakeModel) -> None:
+    """Whose update is repeated, it is repeated with the factor of its own stage."""
+    case = replace(SMALL, clip_by="stage", clip_norm=0.2)
+    trained = attack(case, make_model, {"kind": kind, "stage": 2}).trained
+    folder = small_folder(make_model)
+    assert trained.verdicts
+    assert_bit_equal(trained.weights, train_reference(case, folder).weights)
+    factors = [set(step.clip_coefficients.values()) for step in trained.record.commits]
+    assert all(len(of_a_step) > 1 for of_a_step in factors)

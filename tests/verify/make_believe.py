@@ -169,7 +169,7 @@ class Teller:
             attempt=max(attempts.values()),
             micro_batches=story.micro_batches,
             state_roots=new_states,
-            clip_coefficient=1.0,
+            clip_coefficients=dict.fromkeys(new_states, 1.0),
             learning_rate=1e-3 * (step + 1),
             norm=0.1 + step,
         )

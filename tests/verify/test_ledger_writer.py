@@ -67,7 +67,7 @@ def commit(writer: LedgerWriter) -> str:
         attempt=0,
         micro_batches=3,
         state_roots={stage: root("state", 2, stage) for stage in range(4)},
-        clip_coefficient=1.0,
+        clip_coefficients=dict.fromkeys(range(4), 1.0),
         learning_rate=1e-3,
         norm=1.0,
     )

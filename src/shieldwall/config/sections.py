@@ -120,7 +120,10 @@ class OptimizerSection(Section):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="how the learning rate goes on after the warm-up"
     )
-    clip_norm: float = Field(1.0, ge=0.0, description="largest global norm of the gradients; 0 switches clipping off")
+    clip_norm: float = Field(1.0, ge=0.0, description="largest norm of the gradients; 0 switches clipping off")
+    clip_by: Literal["model", "stage"] = Field(
+        "model", description="whose norm: model: one of all gradients; stage: for each stage that of its own"
+    )
     weight_decay: float = Field(0.01, ge=0.0, description="weight decay, on every parameter")
     beta1: float = Field(0.9, ge=0.0, lt=1.0, description="adamw: decay of the first moment")
     beta2: float = Field(0.999, ge=0.0, lt=1.0, description="adamw: decay of the second moment")

@@ -213,8 +213,8 @@ class Prepare:
 
     step: int
     learning_rate: float
-    clip_coefficient: float
-    """Factor on every gradient, at most 1."""
+    clip_coefficients: Mapping[int, float]
+    """For each stage the factor on every gradient, at most 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ class Oversight(Protocol):
         opened: Sequence[Opened],
         talk: Correspondence,
         *,
-        clip_coefficient: float,
+        clip_coefficients: Mapping[int, float],
         learning_rate: float,
     ) -> None:
         """Compare the roots of the new states of stages and duplicates; afterwards both have the same."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from shieldwall.core.ids import COORDINATOR
+from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
@@ -28,14 +29,14 @@ async def deploy_apart(
     *,
     run: str,
     stage_of: Mapping[str, int],
-    clip_norm: float,
+    clipping: Clipping,
     compute_of: Callable[[str], Compute] | None = None,
     shield: Shield | None = None,
 ) -> AsyncIterator[Coordinator]:
     """As `run.deployment.deploy_in_process`, with tokens for every host."""
     network = MemoryNetwork()
     oversight = shield.oversight if shield else None
-    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clip_norm, oversight=oversight)
+    coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clipping, oversight=oversight)
     async with asyncio.TaskGroup() as group:
         for host in plan.hosts:
             compute = compute_of(host.name) if compute_of else InlineCompute()

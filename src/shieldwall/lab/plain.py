@@ -23,6 +23,7 @@ def train_plain(
     optimizer: torch.optim.Optimizer,
     learning_rates: Sequence[float],
     clip_norm: float,
+    clipped_apart: Sequence[Sequence[nn.Parameter]] = (),
     units: Sequence[nn.Module] = (),
     seed_of: SeedOf | None = None,
     all_forwards_first: bool = False,
@@ -36,7 +37,8 @@ def train_plain(
         steps: for each step its micro-batches of tokens (B, T).
         optimizer: over those of `model.parameters()` that are trained.
         learning_rates: one for each step.
-        clip_norm: largest global norm; 0 switches clipping off.
+        clip_norm: largest norm; 0 switches clipping off.
+        clipped_apart: groups of parameters that are each clipped by their own norm; none: all by the global one.
         units: embeddings' dropout (or any module that runs before it draws), then the layers; with `seed_of` each is
             reseeded before it runs.
         seed_of: the published function that dropout is drawn from.
@@ -51,8 +53,8 @@ def train_plain(
     for step, micro_batches in enumerate(steps):
         place["step"] = step
         losses.append(_accumulate(model, micro_batches, place, all_forwards_first, autocast, apart))
-        if clip_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm, foreach=False)
+        for clipped in (clipped_apart or [list(model.parameters())]) if clip_norm else ():
+            torch.nn.utils.clip_grad_norm_(clipped, clip_norm, foreach=False)
         for group in optimizer.param_groups:
             group["lr"] = learning_rates[step]
         optimizer.step()

@@ -28,6 +28,7 @@ from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.span import StageSpan, even_cut, spans_of
+from shieldwall.pipeline.clip import ClipBy, Clipping
 from shieldwall.pipeline.compute import Compute
 from shieldwall.pipeline.coordinator import Coordinator, StepWork
 from shieldwall.pipeline.feed import MicroBatch
@@ -64,6 +65,7 @@ class Case:
     steps: int = 5
     dropout: float = 0.1
     clip_norm: float = 0.5
+    clip_by: ClipBy = "model"
     peak_learning_rate: float = 3e-3
     attention: str = ""
     """Implementation by transformers' name; empty for the first that the family has."""
@@ -247,7 +249,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
         feed,
         run="test",
         stage_of=owners(skeleton, spans),
-        clip_norm=case.clip_norm,
+        clipping=Clipping(norm=case.clip_norm, by=case.clip_by),
         hooks_of=case.hooks_of,
         compute_of=case.compute_of,
         shield=shield,

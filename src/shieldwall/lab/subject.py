@@ -19,6 +19,7 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.models.source import open_source
 from shieldwall.models.span import even_cut, spans_of
 from shieldwall.models.tiny import write_tiny
+from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute
 from shieldwall.pipeline.coordinator import Coordinator, StepWork
 from shieldwall.pipeline.feed import MicroBatch
@@ -174,7 +175,7 @@ async def pipeline_trainer(
         TokenFeed(steps),
         run="benchmark",
         stage_of=owners(skeleton, spans),
-        clip_norm=CLIP_NORM,
+        clipping=Clipping(norm=CLIP_NORM),
         compute_of=compute_of,
         **({"shield": shield} if shield else {}),
     )

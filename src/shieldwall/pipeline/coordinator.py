@@ -47,7 +47,7 @@ from shieldwall.core.messages import (
 )
 from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned
 from shieldwall.models.span import StageSpan
-from shieldwall.pipeline.clip import clip_coefficient, global_norm
+from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
 from shieldwall.pipeline.desk import Desk
 from shieldwall.pipeline.played import as_played, losses_of, merge
@@ -110,7 +110,7 @@ class Coordinator:
         endpoint: the coordinator's end of the transport.
         run: the run's name, part of every slot.
         stage_of: name of each parameter to the stage that owns it, in the whole model's order.
-        clip_norm: largest global norm of the gradients; 0 switches clipping off.
+        clipping: of the gradients.
         oversight: watches the run; None where nothing is checked.
         first_attempt: number of the first attempt at each step; a resumed run counts on from those before it.
     """
@@ -120,14 +120,14 @@ class Coordinator:
         endpoint: Endpoint,
         run: str,
         stage_of: Mapping[str, int],
-        clip_norm: float,
+        clipping: Clipping,
         *,
         oversight: Oversight | None = None,
         first_attempt: int = 0,
     ) -> None:
         self._run = run
         self._stage_of = dict(stage_of)
-        self._clip_norm = clip_norm
+        self._clipping = clipping
         self._oversight = oversight
         self._first_attempt = first_attempt
         self._tried: tuple[int, int] = (-1, -1)
@@ -208,8 +208,7 @@ class Coordinator:
         norm = global_norm(norms, tuple(self._stage_of))
         if not norm.isfinite():
             await self._give_up(work.step, self._explain_norm(work, norms))
-        coefficient = clip_coefficient(norm, self._clip_norm)
-        await self._prepare(work, coefficient)
+        await self._prepare(work, self._clipping.coefficients(norms, self._stage_of, range(work.plan.stages)))
         head = self._oversight.seal_step(work.step, norm=float(norm)) if self._oversight else ""
         await self._desk.send_all(self.hosts, Commit(step=work.step, head=head))
         committed = await self._desk.gather(Committed, len(self.hosts))
@@ -348,15 +347,15 @@ class Coordinator:
             return await self._oversight.join_gradients(reports, self._talk)
         return merge(report.norms for report in reports)
 
-    async def _prepare(self, work: StepWork, coefficient: float) -> None:
-        order = Prepare(step=work.step, learning_rate=work.learning_rate, clip_coefficient=coefficient)
+    async def _prepare(self, work: StepWork, coefficients: Mapping[int, float]) -> None:
+        order = Prepare(step=work.step, learning_rate=work.learning_rate, clip_coefficients=coefficients)
         await self._desk.send_all(self.hosts, order)
         prepared = await self._desk.gather(Prepared, len(self.hosts))
         if self._oversight:
             await self._desk.send_all(self.hosts, Open(step=work.step))
             opened = await self._desk.gather(Opened, len(self.hosts))
             await self._oversight.join_states(
-                prepared, opened, self._talk, clip_coefficient=coefficient, learning_rate=work.learning_rate
+                prepared, opened, self._talk, clip_coefficients=coefficients, learning_rate=work.learning_rate
             )
 
     async def _give_up(self, step: int, cause: NonFinite) -> None:

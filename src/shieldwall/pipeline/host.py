@@ -241,7 +241,7 @@ class StageHost:
     async def _prepare(self, order: Prepare) -> None:
         seals = []
         for role, stage, held in self._holdings:
-            held.update.scale_gradients(order.clip_coefficient)
+            held.update.scale_gradients(order.clip_coefficients[stage])
             prepared = held.update.prepare(held.stage.gradients(), order.learning_rate)
             for hook in self._hooks:
                 prepared = await hook.after_prepare(self._label(role, stage, order.step), prepared)

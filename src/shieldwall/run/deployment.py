@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
+from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
@@ -27,7 +28,7 @@ async def deploy_in_process(
     *,
     run: str,
     stage_of: Mapping[str, int],
-    clip_norm: float,
+    clipping: Clipping,
     hooks_of: Mapping[str, Sequence[Hook]] | None = None,
     compute_of: Callable[[str], Compute] | None = None,
     shield: Shield | None = None,
@@ -41,7 +42,7 @@ async def deploy_in_process(
         feed: tokens for the initiator's host; no other host gets it.
         run: the run's name.
         stage_of: name of each parameter to its stage, in the whole model's order.
-        clip_norm: largest global norm; 0 switches clipping off.
+        clipping: of the gradients.
         hooks_of: hooks by host name.
         compute_of: compute by host name; at once on the event loop if not given.
         shield: keeps everybody's records and judges over them; None where nothing is checked.
@@ -62,7 +63,7 @@ async def deploy_in_process(
         network.join(COORDINATOR),
         run,
         stage_of,
-        clip_norm,
+        clipping,
         oversight=shield.oversight if shield else None,
         first_attempt=shield.first_attempt if shield else 0,
     )

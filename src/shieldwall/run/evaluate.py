@@ -99,7 +99,7 @@ def evaluate(
     rows = _choose_rows(saved, recipe, split)
     model = saved.load(choose_device(device), kept.dtype)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=kept.autocast):
-        loss = _mean_loss(model, rows, batch, on_batch or _say_nothing)
+        loss = mean_loss(model, rows, batch, on_batch or _say_nothing)
     return Evaluation(
         perplexity=perplexity_of(loss, str(saved.folder)),
         loss=loss,
@@ -175,8 +175,15 @@ def _choose_rows(saved: SavedModel, recipe: DataSection, split: Split) -> Rows:
     return chosen
 
 
+def _say_nothing(done: int, rows: int) -> None:
+    """What is called after each batch where nobody wants to know."""
+
+
 @torch.no_grad()
-def _mean_loss(model: PreTrainedModel, rows: Rows, batch: int, on_batch: Callable[[int, int], None]) -> float:
+def mean_loss(
+    model: PreTrainedModel, rows: Rows, batch: int = 8, on_batch: Callable[[int, int], None] = _say_nothing
+) -> float:
+    """Mean loss of a model, in nats, over all targets of `rows`; `batch` rows at once decide memory, not the result."""
     total, targets, done = 0.0, 0, 0
     for taken in evaluation_batches(rows, batch):
         tokens_BT, labels_BT = taken.tokens_BT.to(model.device), taken.labels_BT.to(model.device)
@@ -185,7 +192,3 @@ def _mean_loss(model: PreTrainedModel, rows: Rows, batch: int, on_batch: Callabl
         done += len(tokens_BT)
         on_batch(done, len(rows))
     return total / targets
-
-
-def _say_nothing(done: int, rows: int) -> None:
-    """What is called after each batch where nobody wants to know."""

@@ -73,7 +73,7 @@ class LedgerRecord:
             attempt=step.attempt,
             micro_batches=step.micro_batches,
             state_roots=step.state_roots,
-            clip_coefficient=step.clip_coefficient,
+            clip_coefficients=step.clip_coefficients,
             learning_rate=step.learning_rate,
             norm=step.norm,
         )

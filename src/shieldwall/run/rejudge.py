@@ -164,13 +164,13 @@ class _Judge:
     ) -> str | None:
         """Root of the stage's new state; None where the evidence has other numbers than the step was committed with."""
         clip_coefficient, learning_rate = (float.fromhex(meta[name]) for name in ("clip_coefficient", "learning_rate"))
-        commit = case.commit
-        if commit and (commit.clip_coefficient, commit.learning_rate) != (clip_coefficient, learning_rate):
+        commit, stage = case.commit, case.verdict.stage
+        if commit and (commit.clip_coefficients.get(stage), commit.learning_rate) != (clip_coefficient, learning_rate):
             return None
         new = self._recompute.update(
-            case.verdict.stage, state, gradients, clip_coefficient=clip_coefficient, learning_rate=learning_rate
+            stage, state, gradients, clip_coefficient=clip_coefficient, learning_rate=learning_rate
         )
-        return self._recompute.state_root(case.verdict.stage, new)
+        return self._recompute.state_root(stage, new)
 
 
 def _norms(gradients: Mapping[str, Tensor]) -> dict[str, str]:

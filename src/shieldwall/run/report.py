@@ -66,11 +66,16 @@ def report(run: Path) -> Report:
     pictures = {
         "loss": draw_loss(lines),
         "learning_rate": draw_learning_rate(lines),
-        "gradient_norm": draw_gradient_norm(lines, config.optimizer.clip_norm),
+        "gradient_norm": draw_gradient_norm(lines, _global_limit(config)),
         "throughput": draw_throughput(lines),
         "plan": against.draw(),
     }
     return Report(_write(folder.report, pictures, write_page(numbers)), numbers)
+
+
+def _global_limit(config: Config) -> float:
+    """Largest global norm; 0 where nothing is clipped, or each stage by a norm of its own that is not recorded."""
+    return config.optimizer.clip_norm if config.optimizer.clip_by == "model" else 0.0
 
 
 def _steps_wanted(planned: Mapping[str, Any], path: Path) -> int:

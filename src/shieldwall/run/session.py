@@ -18,6 +18,7 @@ from shieldwall.core.messages import StageState, View
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
+from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
@@ -83,7 +84,7 @@ class TrainingSession:
             feed,
             run=config.run.name,
             stage_of=owners(skeleton, run_plan.spans),
-            clip_norm=config.optimizer.clip_norm,
+            clipping=Clipping(norm=config.optimizer.clip_norm, by=config.optimizer.clip_by),
             hooks_of=_all_hooks(self.hooks_of, attackers),
             shield=defence.shield if defence else None,
             spares=spare_names(config) if defence else (),

@@ -176,7 +176,12 @@ class Court:
         return silent and (makes_loss or slot.micro_batch in again)
 
     def end_step(
-        self, state_roots: Mapping[int, str], *, clip_coefficient: float, learning_rate: float, norm: float
+        self,
+        state_roots: Mapping[int, str],
+        *,
+        clip_coefficients: Mapping[int, float],
+        learning_rate: float,
+        norm: float,
     ) -> str:
         """The step is whole: make it durable, and forget it."""
         head = self._record.commit(
@@ -185,7 +190,7 @@ class Court:
                 attempt=max(self.hearing.attempts),
                 micro_batches=len(self.hearing.attempts),
                 state_roots={**self.hearing.state_roots, **state_roots},
-                clip_coefficient=clip_coefficient,
+                clip_coefficients=clip_coefficients,
                 learning_rate=learning_rate,
                 norm=norm,
             )

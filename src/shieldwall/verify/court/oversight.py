@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -22,7 +22,8 @@ class DuplicateOversight:
     def __init__(self, court: Court) -> None:
         self.court = court
         self._updates = Updates(court.hearing, court.book, response=court.response)
-        self._clip_coefficient, self._learning_rate = 1.0, 0.0
+        self._clip_coefficients: Mapping[int, float] = {}
+        self._learning_rate = 0.0
 
     def see_view(self, view: View) -> None:
         """Who holds what from now on."""
@@ -49,19 +50,19 @@ class DuplicateOversight:
         opened: Sequence[Opened],
         talk: Correspondence,
         *,
-        clip_coefficient: float,
+        clip_coefficients: Mapping[int, float],
         learning_rate: float,
     ) -> None:
-        self._clip_coefficient, self._learning_rate = clip_coefficient, learning_rate
+        self._clip_coefficients, self._learning_rate = clip_coefficients, learning_rate
         await self._updates.join_states(
-            prepared, opened, talk, clip_coefficient=clip_coefficient, learning_rate=learning_rate
+            prepared, opened, talk, clip_coefficients=clip_coefficients, learning_rate=learning_rate
         )
 
     def seal_step(self, step: int, *, norm: float) -> str:
         del step
         return self.court.end_step(
             dict(self._updates.state_roots),
-            clip_coefficient=self._clip_coefficient,
+            clip_coefficients=self._clip_coefficients,
             learning_rate=self._learning_rate,
             norm=norm,
         )

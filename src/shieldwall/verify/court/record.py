@@ -22,7 +22,8 @@ class StepRecord:
     """The highest of any of the step's micro-batches."""
     micro_batches: int
     state_roots: Mapping[int, str]
-    clip_coefficient: float
+    clip_coefficients: Mapping[int, float]
+    """Of each stage; the same for all where the whole model's norm decides."""
     learning_rate: float
     norm: float
 

@@ -61,7 +61,7 @@ class Updates:
         opened: Sequence[Opened],
         talk: Correspondence,
         *,
-        clip_coefficient: float,
+        clip_coefficients: Mapping[int, float],
         learning_rate: float,
     ) -> None:
         """Compare the opened roots; where they differ, the referee repeats the update and both get its state."""
@@ -81,10 +81,10 @@ class Updates:
                 stage,
                 await self._hearing.gatherer.state(stage, talk),
                 gradients,
-                clip_coefficient=clip_coefficient,
+                clip_coefficient=clip_coefficients[stage],
                 learning_rate=learning_rate,
             )
-            numbers = {"clip_coefficient": clip_coefficient.hex(), "learning_rate": learning_rate.hex()}
+            numbers = {"clip_coefficient": clip_coefficients[stage].hex(), "learning_rate": learning_rate.hex()}
             await self._judge_states(stage, roots, state, await self._keep(stage, numbers, talk), talk)
 
     async def _judge_gradients(

@@ -76,6 +76,11 @@ class Fields:
         """An object of texts whose keys are numbers."""
         return self._mapped(name, int, str)
 
+    def numbers_by_stage(self, name: str) -> dict[int, float]:
+        """An object of numbers whose keys are numbers."""
+        content = self._get(name, dict)
+        return dict(zip(map(int, content), _each(list(content.values()), float, name), strict=True))
+
     def keys(self, name: str) -> dict[str, bytes]:
         """An object of public keys in hexadecimal."""
         return self._mapped(name, str, _key)

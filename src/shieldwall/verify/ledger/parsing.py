@@ -208,7 +208,7 @@ def _commit(fields: Fields) -> CommitRecord:
         attempt=fields.whole("attempt"),
         micro_batches=fields.whole("micro_batches"),
         state_roots=fields.by_stage("state_roots"),
-        clip_coefficient=fields.number("clip_coefficient"),
+        clip_coefficients=fields.numbers_by_stage("clip_coefficients"),
         learning_rate=fields.number("learning_rate"),
         norm=fields.number("norm"),
         head=fields.text("head"),

@@ -95,7 +95,8 @@ class CommitRecord:
     """How many the step has; they count from 0."""
     state_roots: Mapping[int, str]
     """Root of each stage's new state; at least of those that have a checker."""
-    clip_coefficient: float
+    clip_coefficients: Mapping[int, float]
+    """Factor on the gradients of each stage; the same for all where the whole model's norm decides."""
     learning_rate: float
     norm: float
     """Of the whole model's gradient, before clipping."""
@@ -108,7 +109,7 @@ class CommitRecord:
             "attempt": self.attempt,
             "micro_batches": self.micro_batches,
             "state_roots": _by_stage(self.state_roots),
-            "clip_coefficient": float(self.clip_coefficient),
+            "clip_coefficients": {str(stage): float(factor) for stage, factor in self.clip_coefficients.items()},
             "learning_rate": float(self.learning_rate),
             "norm": float(self.norm),
             "head": self.head,

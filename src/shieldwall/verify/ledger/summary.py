@@ -52,7 +52,9 @@ class StepSummary:
             **{name: self.counts[name] for name in _COUNTED.values()},
             "learning_rate": commit.learning_rate if commit else None,
             "norm": commit.norm if commit else None,
-            "clip_coefficient": commit.clip_coefficient if commit else None,
+            "clip_coefficients": {str(stage): each for stage, each in commit.clip_coefficients.items()}
+            if commit
+            else {},
             "state_roots": {str(stage): root for stage, root in commit.state_roots.items()} if commit else {},
         }
 

@@ -146,7 +146,7 @@ class LedgerWriter:
         attempt: int,
         micro_batches: int,
         state_roots: Mapping[int, str],
-        clip_coefficient: float,
+        clip_coefficients: Mapping[int, float],
         learning_rate: float,
         norm: float,
     ) -> str:
@@ -164,7 +164,7 @@ class LedgerWriter:
             attempt=attempt,
             micro_batches=micro_batches,
             state_roots=dict(state_roots),
-            clip_coefficient=clip_coefficient,
+            clip_coefficients=dict(clip_coefficients),
             learning_rate=learning_rate,
             norm=norm,
             head=self._pending_head,
