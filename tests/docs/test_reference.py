@@ -248,7 +248,7 @@ def test_a_changed_option_changes_the_page(package: Package) -> None:
 
 def test_a_changed_signature_or_docstring_changes_the_page(package: Package, pages: dict[str, str]) -> None:
     assert render_python(package) == pages["python.md"]
-    default = edited(package, "shieldwall.run.evaluate", "batch: int = 8", "batch: int = 9")
+    default = edited(package, "shieldwall.run.evaluate", "    batch: int = 8,\n", "    batch: int = 9,\n")
     assert "    batch: int = 9,\n" in render_python(default)
     about = edited(package, "shieldwall.run.evaluate", "batch: rows at once;", "batch: rows together;")
     assert "- `batch`: rows together;" in render_python(about)
