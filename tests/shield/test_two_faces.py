@@ -184,13 +184,8 @@ def test_a_consumer_that_is_the_checker_too_is_not_convicted_for_what_it_alone_w
     number: int, tmp_path: Path
 ) -> None:
     """Drawn runs in which the initiator's check was once found false."""
-<<<<<<< HEAD
-    drawn = draw_numbered(0, number, sorted(ATTACKS))
-    drawn = replace(drawn, case=replace(drawn.case, topology="chain"))
-    assert drawn.attack["kind"] == "equivocate"
-=======
     drawn = draw_numbered(0, number, ["equivocate"])
->>>>>>> zoo
+    drawn = replace(drawn, case=replace(drawn.case, topology="chain"))
     examined = examine(drawn, model_folder(drawn.case, tmp_path))
     assert examined.fired > 0
     assert examined.broken == ()
