@@ -55,7 +55,7 @@ def kill_after_first_cell(out: Path, data: Path) -> list[Path]:
     assert process.stdout is not None
     assert process.stdout.readline() == "played\n"
     process.kill()
-    process.communicate()
+    process.communicate()  # ends when the processes that it started have ended too: they hold the pipes
     return sorted((out / "cells" / "map").glob("*.json"))
 
 

@@ -181,7 +181,7 @@ def _say_nothing(done: int, rows: int) -> None:
 
 @torch.no_grad()
 def mean_loss(
-    model: PreTrainedModel, rows: Rows, batch: int = 8, on_batch: Callable[[int, int], None] = _say_nothing
+    model: PreTrainedModel, rows: Rows, batch: int, on_batch: Callable[[int, int], None] = _say_nothing
 ) -> float:
     """Mean loss of a model, in nats, over all targets of `rows`; `batch` rows at once decide memory, not the result."""
     total, targets, done = 0.0, 0, 0

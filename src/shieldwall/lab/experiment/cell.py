@@ -56,6 +56,8 @@ class Cell:
     clipping: str = "stage"
     """`none`, `stage` or `model`."""
     steps: int
+    points: int
+    """Of the curve: how often its weights are saved and measured, the last step included."""
     seed: int
 
     def to_json(self) -> dict[str, Any]:

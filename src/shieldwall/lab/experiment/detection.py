@@ -51,7 +51,7 @@ STRENGTHS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
 
 def cells(plot: Plot) -> list[Cell]:
     """The clean twin, and every attack at every rate and strength."""
-    base = replace(plot.cell(), response="repair", steps=plot.scale.detection_steps)
+    base = replace(plot.cell(), response="repair", steps=plot.scale.detection_steps, points=1)
     attacks = [
         CellAttack(kind=kind, direction=direction, rate=rate, stage=ATTACKED_STAGE, parameters=tuple(strength.items()))
         for kind in sorted(ATTACKS)

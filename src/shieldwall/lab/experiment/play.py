@@ -6,11 +6,13 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from shieldwall.config import Config
+from shieldwall.config import Config, DataSection
 from shieldwall.core.arithmetic import choose_device, pinned_arithmetic
+from shieldwall.core.canonical import canonical_bytes
 from shieldwall.core.errors import NonFiniteError
 from shieldwall.core.lines import read_lines
 from shieldwall.data import Rows, all_rows, load_tokenizer, read_corpus
@@ -26,6 +28,7 @@ from shieldwall.run.summary import Summary
 from shieldwall.run.train import train
 
 _CHECKPOINT = "step-"
+_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,16 @@ def _total(lines: Sequence[Mapping[str, Any]], key: str) -> int:
     return sum(line.get(key, 0) for line in lines)
 
 
+@lru_cache(maxsize=2)
+def _read_rows(data: bytes, test: str, root: str, base: Path) -> tuple[Rows, Rows]:
+    """Validation and test rows; one cell's are the next one's too, and encoding them takes longer than a short run."""
+    del root  # makes a changed text another one
+    section = DataSection.model_validate_json(data)
+    tokenizer = load_tokenizer(base)
+    blocks = cut_configured(section, read_configured(section), tokenizer)
+    return blocks.eval, all_rows(read_corpus(test), tokenizer, section.block_tokens)
+
+
 class _Meter:
     """Perplexity of saved weights on a cell's validation and test text, by transformers alone.
 
@@ -117,10 +130,9 @@ class _Meter:
     """
 
     def __init__(self, config: Config, subject: Subject, scale: Scale) -> None:
-        tokenizer = load_tokenizer(subject.base)
         self._device = choose_device(scale.device)
-        self._validation = cut_configured(config.data, read_configured(config.data), tokenizer).eval
-        test = all_rows(read_corpus(subject.texts.test), tokenizer, config.data.block_tokens)
+        data = canonical_bytes(config.data.model_dump())
+        self._validation, test = _read_rows(data, subject.texts.test, subject.texts.root, subject.base)
         self._test = test.first(scale.test_blocks)
 
     def validation(self, checkpoint: Path) -> float | None:
@@ -133,6 +145,8 @@ class _Meter:
         """None where there is none: the weights are not finite, or the loss is beyond what a float holds."""
         saved = SavedModel.find(checkpoint)
         try:
-            return perplexity_of(mean_loss(saved.load(self._device, saved.recipe().dtype), rows), str(checkpoint))
+            return perplexity_of(
+                mean_loss(saved.load(self._device, saved.recipe().dtype), rows, _ROWS_AT_ONCE), str(checkpoint)
+            )
         except NonFiniteError:
             return None

@@ -32,6 +32,7 @@ class Plot:
             learning_rate=self.learning_rate,
             clipping=self.scale.clippings[0],
             steps=self.scale.steps,
+            points=self.scale.evaluations,
             seed=self.seeds[0],
         )
 

@@ -1,7 +1,7 @@
 """How large an experiment is: models, steps, seeds, and which points of each grid are run.
 
 tiny    one family on one corpus, within half an hour of one core for each experiment
-small   the full grid: three families, three corpora
+small   the full grid: three families, three corpora; a cell takes two to five minutes of one core
 gpu     the paper's sizes, on a CUDA device
 """
 
@@ -48,7 +48,7 @@ class Scale:
     pretrain_rate: float = 1e-3
     steps: int = 1000
     warmup_steps: int = 50
-    tuning: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    tuning: tuple[float, ...]
     """Learning rates among which the clean baseline's is chosen."""
     seeds: int = 2
     """Besides the one that settings are chosen on."""
@@ -72,27 +72,29 @@ class Scale:
 
 TINY = Scale(
     name="tiny",
+    size=Size(width=64),
     families=("gpt2",),
     corpora=("arxiv",),
     own_corpora=("pydoc",),
     pretrain_steps=600,
     steps=600,
+    pretrain_rate=2e-3,
     tuning=(1e-3, 3e-3),
-    seeds=1,
     test_blocks=128,
+    detection_rates=(0.3, 1.0),
     detection_strengths=1,
-    map_steps=300,
+    map_steps=400,
     map_rates=(("adamw", (1e-3, 3e-3)), ("sgd", (0.1,))),
 )
 
 SMALL = Scale(
     name="small",
     topologies=("chain", "star"),
-    pretrain_steps=3000,
-    steps=3000,
-    warmup_steps=100,
+    pretrain_steps=2000,
+    pretrain_rate=2e-3,
+    tuning=(1e-3, 3e-3),
     eval_blocks=128,
-    test_blocks=0,
+    test_blocks=1024,
     detection_steps=12,
     detection_rates=(0.01, 0.1, 0.3, 0.5, 0.7, 1.0),
     detection_strengths=4,

@@ -26,7 +26,7 @@ def configure(cell: Cell, subject: Subject, scale: Scale) -> Config:
         ConfigError: SW-C1..., SW-A1...; the cell asks for what a configuration cannot say.
     """
     size = scale.size
-    every = measured_every(cell, scale)
+    every = measured_every(cell)
     values: dict[str, Any] = {
         "run": {"seed": cell.seed, "steps": cell.steps, "threads": 1, "device": scale.device},
         "model": {"name": str(subject.base), "dropout": 0.0},
@@ -59,10 +59,10 @@ def configure(cell: Cell, subject: Subject, scale: Scale) -> Config:
     return Config.parse(values, str(cell))
 
 
-def measured_every(cell: Cell, scale: Scale) -> int:
-    """Steps between two points of the curve; the last step is always one."""
-    points = min(scale.evaluations, cell.steps)
-    return next(every for every in range(max(1, cell.steps // points), cell.steps + 1) if cell.steps % every == 0)
+def measured_every(cell: Cell) -> int:
+    """Steps between two points of the curve, of which there may be fewer than wanted: the last step is always one."""
+    least = -(-cell.steps // cell.points)
+    return next(every for every in range(least, cell.steps + 1) if cell.steps % every == 0)
 
 
 def _checks(cell: Cell) -> dict[str, Any]:
