@@ -185,7 +185,7 @@ def test_vulnerability_judges_each_claim_by_its_own_cells() -> None:
     assert verdicts(page.claims, "forward 0.7") == {"undecidable at this size"}
     row = page.tables[0].rows[1]
     assert row["forward 0.7 ratio"] == {"mean": 7.0, "least": 6.0, "greatest": 8.0, "values": [8.0, 6.0]}
-    assert any("7.00 x clean here, 23.86 x in the paper: less here" in note for note in page.notes)
+    assert any("7.00 x clean here, 23.86 x in the paper; less here: " in note for note in page.notes)
     json.dumps([dict(row) for row in page.tables[0].rows], allow_nan=False)
 
 

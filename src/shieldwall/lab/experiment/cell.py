@@ -83,7 +83,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a cell. A perplexity is None where the model has none: its loss is NaN, infinite or beyond e^700."""
+    """What came of a cell. A perplexity is None where the loss is NaN, infinite, or 700 nats and more."""
 
     curve: tuple[tuple[int, float | None], ...]
     """Step and perplexity on the validation text, measured on the saved model itself, out of the attackers' reach."""

@@ -5,13 +5,14 @@ The curves are of the saved model on the validation text, attacked and clean at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from shieldwall.lab.experiment.cell import Cell
 from shieldwall.lab.experiment.claims import Claim, at_least
-from shieldwall.lab.experiment.numbers import Spread, ratio_of
+from shieldwall.lab.experiment.numbers import Spread, ratio_of, show
 from shieldwall.lab.experiment.page import Page
 from shieldwall.lab.experiment.paper import BACKWARD_CLAIM
 from shieldwall.lab.experiment.pictures import Curve, Panel, draw_curves
@@ -69,7 +70,7 @@ def _row(group: Mapping[str, Any], results: Results) -> dict[str, Any]:
     row: dict[str, Any] = {
         **group,
         "clean": perplexity,
-        "clean told": "diverged" if perplexity is None else f"{perplexity:,.1f}",
+        "clean told": show(math.inf if perplexity is None else perplexity),
     }
     for way in WAYS:
         attacked = results.where(attack=paper_attack(way, RATE))
@@ -81,7 +82,7 @@ def _row(group: Mapping[str, Any], results: Results) -> dict[str, Any]:
 
 
 def _tell(ratio: Spread | None) -> str:
-    return "" if ratio is None else "diverged" if str(ratio) == "none" else f"{ratio} x"
+    return "" if ratio is None else f"{ratio} x"
 
 
 def _curve(attacked: Results, clean: Results) -> list[tuple[int, float]]:

@@ -63,9 +63,9 @@ def finite(value: float) -> float | None:
 
 
 def show(value: float) -> str:
-    """A figure for people."""
+    """A figure for people; ∞ stands for a model without a perplexity."""
     if math.isinf(value):
-        return "none"
+        return "∞"
     if value and not LEAST_SHOWN <= abs(value) < MOST_SHOWN:
         return f"{value:.2g}"
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0

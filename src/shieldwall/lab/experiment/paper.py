@@ -62,9 +62,22 @@ TABLE_2: Mapping[tuple[str, str], Table2Row] = MappingProxyType(
 )
 
 
-def beside(ours: float, theirs: float, what: str, why: str) -> str:
-    """A sentence on how our ratio to clean differs from the paper's; with `why` where it does by half or more."""
-    if 1 / 1.5 < ours / theirs < 1.5:
-        return f"{what}: {ours:.2f} x clean here, {theirs:.2f} x in the paper: alike."
-    less = "less" if ours < theirs else "more"
-    return f"{what}: {ours:.2f} x clean here, {theirs:.2f} x in the paper: {less} here, {why}."
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a ratio may be other than the paper's."""
+
+    less: str
+    more: str
+
+
+def beside(ours: float | None, theirs: float, what: str, why: Reasons) -> str:
+    """A sentence on how our ratio to clean differs from the paper's; with a reason where it does by half or more.
+
+    `ours` is None where the attacked model has no perplexity.
+    """
+    here = "no perplexity" if ours is None else f"{ours:.2f} x clean"
+    if ours is not None and 1 / 1.5 < ours / theirs < 1.5:
+        return f"{what}: {here} here, {theirs:.2f} x in the paper: alike."
+    is_less = ours is not None and ours < theirs
+    reason = f"less here: {why.less}" if is_less else f"more here: {why.more}"
+    return f"{what}: {here} here, {theirs:.2f} x in the paper; {reason}."

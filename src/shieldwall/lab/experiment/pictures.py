@@ -72,7 +72,7 @@ def draw_bars(title: str, groups: Sequence[BarGroup], *, limit: float) -> bytes:
         width = 0.85 / len(group.bars)
         for number, bar in enumerate(group.bars):
             _draw_bar(axes, place - 0.425 + width * (number + 0.5), width, bar, _COLOURS[number % len(_COLOURS)], top)
-    axes.set_yscale("log")
+    _scale_log(axes)
     axes.axhline(1.0, color="black", linewidth=0.8)
     if limit != 1.0:
         axes.axhline(limit, color="black", linestyle="--", linewidth=0.8)
@@ -98,7 +98,7 @@ def _draw_bar(axes: Axes, x: float, width: float, bar: Bar, colour: str, top: fl
         axes.bar(x, height - 1.0, 0.9 * width, bottom=1.0, color=colour, hatch="//" if endless else None)
         if least is not None and greatest is not None and least < greatest:
             axes.plot([x, x], [least, greatest], color="black", linewidth=1.2)
-        axes.annotate("none" if endless else f"{mean:.2g}", (x, height), fontsize=6, ha="center", va="bottom")
+        axes.annotate("∞" if endless else f"{mean:.2g}", (x, greatest or height), fontsize=6, ha="center", va="bottom")
     if bar.paper is not None:
         axes.plot([x], [bar.paper], "x", color="black", markersize=6)
 
@@ -125,7 +125,7 @@ def draw_curves(title: str, panels: Sequence[Panel]) -> bytes:
             steps, ratios = zip(*curve.points, strict=True)
             style = "--" if curve.dashed else "-"
             axes.plot(steps, ratios, style, color=_COLOURS[curve.colour % len(_COLOURS)], label=curve.name)
-        axes.set_yscale("log")
+        _scale_log(axes)
         axes.axhline(1.0, color="black", linewidth=0.8)
         axes.set_title(panel.title, loc="left", fontsize=9)
         axes.set_xlabel("steps", fontsize=8)
@@ -133,7 +133,9 @@ def draw_curves(title: str, panels: Sequence[Panel]) -> bytes:
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     if panels:
-        figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        shown = [axes.get_legend_handles_labels() for axes in grid.flat]
+        named = {label: handle for handles, labels in shown for handle, label in zip(handles, labels, strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle(title, fontsize=12)
     return _png(figure)
 
@@ -154,6 +156,16 @@ def draw_heat(title: str, x_label: str, rows: Sequence[HeatRow]) -> bytes:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(f"{x_label}; a dash: nothing was falsified")
     return _save(figure, axes, title)
+
+
+def _scale_log(axes: Axes) -> None:
+    """A log scale whose figures are written out, those between the powers too where there is room for them."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+    axes.tick_params(axis="y", which="both", labelsize=8)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

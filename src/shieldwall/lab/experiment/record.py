@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from shieldwall.core.files import write_whole
 from shieldwall.lab.experiment.page import Page
 from shieldwall.lab.experiment.results import Results
@@ -42,6 +44,8 @@ class Record:
         """Everything that the page says, as raw numbers."""
         cells = [*self.tuning, *self.results]
         machine = {name: value for name, value in describe_machine().items() if name != "load_at_start"}
+        if self.scale.device != "cpu":
+            machine["device"] = torch.cuda.get_device_name(self.scale.device)
         return {
             "experiment": self.name,
             "scale": _plain(asdict_scale(self.scale)),
@@ -75,7 +79,7 @@ class Record:
         machine = plain["machine"]
         lines += [
             f"- Machine: {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, torch"
-            f" {machine['torch']}, one thread in each process."
+            f" {machine['torch']}, one thread in each process{', ' + machine['device'] if 'device' in machine else ''}."
         ]
         return "\n".join([*lines, ""])
 
