@@ -61,20 +61,16 @@ class Condition:
 
 
 def conditions(scale: Scale) -> list[Condition]:
-    """The table's rows; skipping and trying again in each topology."""
-    both = [
-        [
-            Condition(f"skip, {topology}", True, "skip", topology),
-            Condition(f"restart, {topology}", True, "restart", topology),
-            Condition(f"skip without attack, {topology}", False, "skip", topology),
-        ]
-        for topology in scale.topologies
-    ]
+    """The table's rows. Who is suspect depends on the topology, so skipping has a row for each; trying again ends with
+    the clean run's weights in any, and without an attack nobody is."""
+    first = scale.topologies[0]
     return [
         Condition("clean", False, "none"),
         Condition("attacked", True, "none"),
         Condition("repair", True, "repair"),
-        *(condition for of_one in both for condition in of_one),
+        Condition("restart", True, "restart", first),
+        *(Condition(f"skip, {topology}", True, "skip", topology) for topology in scale.topologies),
+        Condition("skip without attack", False, "skip", first),
     ]
 
 
@@ -148,7 +144,8 @@ def _claims(results: Results, scale: Scale) -> Iterator[Claim]:
         mine = results.where(**group)
         where = f"{group['family']} on {group['corpus']}"
         clean = mine.where(**named["clean"].wanted)
-        yield _repair_claim(where, mine.where(**named["repair"].wanted), clean)
+        for name in ("repair", "restart", "skip without attack"):
+            yield _same_weights_claim(name, where, mine.where(**named[name].wanted), clean)
         attacked = _ratio(mine.where(**named["attacked"].wanted), clean)
         yield Claim(
             text="attacked at least 7 x clean",
@@ -158,7 +155,7 @@ def _claims(results: Results, scale: Scale) -> Iterator[Claim]:
         )
         for topology in scale.topologies:
             skipped = _ratio(mine.where(**named[f"skip, {topology}"].wanted), clean)
-            control = _ratio(mine.where(**named[f"skip without attack, {topology}"].wanted), clean)
+            control = _ratio(mine.where(**named["skip without attack"].wanted), clean)
             yield Claim(
                 text=f"skip close to or below the tuned clean run (at most {CLOSE:g} x)",
                 where=f"{where}, {topology}",
@@ -167,12 +164,12 @@ def _claims(results: Results, scale: Scale) -> Iterator[Claim]:
             )
 
 
-def _repair_claim(where: str, repaired: Results, clean: Results) -> Claim:
+def _same_weights_claim(name: str, where: str, ended: Results, clean: Results) -> Claim:
     roots = {each.cell.seed: each.outcome.weights_root for each in clean}
-    same = [each.outcome.weights_root == roots[each.cell.seed] != "" for each in repaired if each.cell.seed in roots]
-    fired = sum(each.outcome.attacks_fired for each in repaired)
+    same = [each.outcome.weights_root == roots[each.cell.seed] != "" for each in ended if each.cell.seed in roots]
+    fired = sum(each.outcome.attacks_fired for each in ended)
     return Claim(
-        text="repair ends with the clean run's very weights",
+        text=f"{name} ends with the clean run's very weights",
         where=where,
         verdict=equal(same),
         figures=f"{sum(same)} of {len(same)} weights roots equal, {fired:,} tensors falsified",

@@ -21,6 +21,7 @@ from shieldwall.lab.experiment.plot import Plot
 from shieldwall.lab.experiment.results import Results
 from shieldwall.lab.experiment.scale import Scale
 from shieldwall.lab.record import Column, Table
+from shieldwall.lab.shield_property.laws import UNSEEN
 
 TITLE = "Who is caught: kind x direction x rate x strength"
 TUNED = False
@@ -40,13 +41,27 @@ STRENGTHS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "noise": ({"strength": 1e-6}, {"strength": 1e-4}, {"strength": 1e-2}, {"strength": 1.0}),
         "scale": ({"factor": 1.01}, {"factor": 0.9}, {"factor": 0.0}, {"factor": 10.0}),
         "constant": ({"value": 0.0}, {"value": 1.0}),
-        "replay": ({"relabel": False}, {"relabel": True}),
+        "replay": ({"relabel": False}, {"relabel": True}, {"of": "micro_batch"}, {"sign_anew": True}),
+        "uniform": ({}, {"low": -1.0, "high": 1.0}),
+        "bias": ({"strength": 1e-4}, {"strength": 1e-2}, {"strength": 1.0}),
+        "stale_weights": ({"delay": 1}, {"delay": 4}),
+        "permute": ({"over": "features"}, {"over": "tokens"}, {"over": "sequences"}),
+        "alie": ({"z": 0.3}, {"z": 1.5}),
+        "inner_product": ({"epsilon": 0.1}, {"epsilon": 1.0}),
+        "drift": ({"slope": 1e-5}, {"slope": 1e-3}),
+        "invisible_noise": ({"share": 0.001}, {"share": 0.01}, {"share": 0.1}),
+        "backdoor": ({"threshold": 2.5}, {"threshold": 1.0}),
+        "lazy": ({"form": "bfloat16"}, {"form": "int8"}, {"form": "skip"}, {"form": "frozen"}),
+        "bit_flip": ({"bit": 15}, {"bit": 8}, {"bit": 4}, {"bit": 0}),
         "own_weights": ({"alpha": 1e-4}, {"alpha": 1e-2}, {"alpha": 0.1}),
         "wrong_gradient": ({"form": "scale"}, {"form": "permute"}, {"form": "negate"}, {"form": "zero"}),
         "wrong_update": ({"factor": 0.99}, {"factor": 0.0}, {"factor": 2.0}),
     }
 )
 """Parameters of a kind, the weakest first; a kind that is not here has one strength, its defaults."""
+
+NOT_PROMISED = frozenset(UNSEEN)
+"""Kinds that the duplicate check does not see; their rows stand beside the others."""
 
 
 def cells(plot: Plot) -> list[Cell]:
@@ -137,20 +152,32 @@ def _is_right(culprits: tuple[str, ...], kind: str) -> bool | None:
 
 
 def _claims(rows: list[dict[str, Any]], results: Results) -> Iterator[Claim]:
-    struck = [row for row in rows if row["struck_steps"]]
+    promised = [row for row in rows if row["kind"] not in NOT_PROMISED]
+    struck = [row for row in promised if row["struck_steps"]]
     named = [row for row in struck if row["culprit_right"] is not None]
     clean = [each.outcome for each in results if each.cell.attack is None]
     laws = (
         ("every step in which something was falsified is caught", [row["caught"] == 1.0 for row in struck]),
         ("the attacker is named, and nobody else", [bool(row["culprit_right"]) for row in named]),
         ("nobody is accused falsely", [row["false_accusations"] == 0 for row in rows]),
-        ("the weights are the clean twin's, bit for bit", [row["same_weights"] for row in rows]),
+        ("the weights are the clean twin's, bit for bit", [row["same_weights"] for row in promised]),
         ("the clean twin is silent", [not each.alerts and not each.verdicts for each in clean]),
     )
     for text, held in laws:
         yield Claim(
-            text=text, where="all attacks", verdict=equal(held), figures=f"{sum(held)} of {len(held)}", must=True
+            text=text,
+            where=f"all attacks but {', '.join(sorted(NOT_PROMISED))}",
+            verdict=equal(held),
+            figures=f"{sum(held)} of {len(held)}",
+            must=True,
         )
+    passed = [row["caught"] == 0.0 for row in rows if row["kind"] in NOT_PROMISED and row["struck_steps"]]
+    yield Claim(
+        text="two neighbours who lie together pass the duplicate check",
+        where=", ".join(sorted(NOT_PROMISED)),
+        verdict=equal(passed),
+        figures=f"{sum(passed)} of {len(passed)} attacks were not seen: secret audits are meant for them",
+    )
 
 
 def _picture(rows: list[dict[str, Any]]) -> bytes:

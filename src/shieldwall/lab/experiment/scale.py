@@ -53,7 +53,8 @@ class Scale:
     seeds: int = 2
     """Besides the one that settings are chosen on."""
     clippings: tuple[str, ...] = ("stage", "none")
-    topologies: tuple[str, ...] = ("chain",)
+    topologies: tuple[str, ...] = ("star", "chain")
+    """The paper's skip layer is a star's."""
     evaluations: int = 10
     """Points of each curve."""
     patience: int = 3
@@ -89,7 +90,6 @@ TINY = Scale(
 
 SMALL = Scale(
     name="small",
-    topologies=("chain", "star"),
     pretrain_steps=2000,
     pretrain_rate=2e-3,
     tuning=(1e-3, 3e-3),
@@ -104,7 +104,6 @@ GPU = Scale(
     name="gpu",
     size=Size(layers=24, width=1024, heads=16, vocabulary=8192, block_tokens=512, micro_batch_size=1),
     hub=(("opt", "facebook/opt-350m"), ("bloom", "bigscience/bloom-560m"), ("gpt2", "gpt2-medium")),
-    topologies=("chain", "star"),
     pretrain_steps=2000,
     pretrain_rate=3e-4,
     steps=2500,
