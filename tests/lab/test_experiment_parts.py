@@ -150,11 +150,8 @@ def made_up(experiment: Experiment, scale: Scale, worth: Any) -> Results:
     found = []
     for cell in experiment.cells(plot(scale)):
         perplexity = worth(cell)
-        root = (
-            f"{cell.seed}"
-            if cell.response in ("none", "repair") and (not cell.attack or cell.response != "none")
-            else "x"
-        )
+        clean = not cell.attack or cell.response in ("repair", "restart")
+        root = f"{cell.seed}" if clean else "x"
         found.append(
             Finished(cell, replace(OUTCOME, perplexity=perplexity, last_perplexity=perplexity, weights_root=root), 1.0)
         )
@@ -195,7 +192,8 @@ def test_defence_sees_a_repair_that_is_not_the_clean_run() -> None:
 
     results = made_up(find_experiment("defence"), MICRO, worth)
     claims = defence.page(results, MICRO).claims
-    assert verdicts(claims, "repair ends") == verdicts(claims, "attacked") == verdicts(claims, "skip") == {"holds"}
+    assert verdicts(claims, "repair ends") == verdicts(claims, "attacked") == {"holds"}
+    assert verdicts(claims, "skip close") == verdicts(claims, "restart") == {"holds"}
     broken = Results(
         replace(each, outcome=replace(each.outcome, weights_root="other"))
         if each.cell.response == "repair" and each.cell.seed == 2
@@ -209,10 +207,18 @@ def test_detection_sees_whoever_gets_away_or_is_blamed_falsely() -> None:
     """A step that nobody noticed, an honest worker that was named, a clean twin that talks: each breaks one claim."""
     cells = detection.cells(plot(MICRO, (1,)))
     honest = replace(OUTCOME, false_accusations=0, alerts=0, verdicts=0, struck=(), noticed=(), culprits=())
-    found = [Finished(cell, OUTCOME if cell.attack else honest, 1.0) for cell in cells]
+    unseen = replace(OUTCOME, noticed=(), culprits=(), alerts=0, verdicts=0, weights_root="theirs")
+
+    def outcome(cell: Cell) -> Outcome:
+        if cell.attack is None:
+            return honest
+        return unseen if cell.attack.kind == "collude" else OUTCOME
+
+    found = [Finished(cell, outcome(cell), 1.0) for cell in cells]
     page = detection.page(Results(found), MICRO)
     assert {claim.verdict for claim in page.claims} == {"holds"}
-    assert all(row["caught"] == 1.0 and row["steps_to_detection"] == 0 for row in page.tables[0].rows)
+    seen = [row for row in page.tables[0].rows if row["kind"] != "collude"]
+    assert all(row["caught"] == 1.0 and row["steps_to_detection"] == 0 for row in seen)
     at = next(place for place, each in enumerate(found) if each.cell.attack and each.cell.attack.kind == "sign_flip")
     changes: list[tuple[int, dict[str, Any], str]] = [
         (at, {"noticed": (0,)}, "every step"),
