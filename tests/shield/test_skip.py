@@ -13,9 +13,11 @@ from torch import Tensor
 from conftest import MakeModel
 from oracle import Case, Trained, train_pipeline
 from shieldwall.core.hooks import Border, Hook
-from shieldwall.core.ids import Role
-from shieldwall.core.messages import StageState
+from shieldwall.core.ids import COORDINATOR, Direction, Role, Slot
+from shieldwall.core.messages import Play, StageState
+from shieldwall.core.statements import Halt, Refusal
 from shieldwall.schedule import TOPOLOGIES, Topology
+from shieldwall.verify.duplicate import DuplicateGuard
 
 SIX = replace(SMALL, stages=6, layers=6, cut=(1, 1, 1, 1, 1, 1), micro_batches=2, respond="skip")
 """worker-1 to worker-4 hold stages 1 to 4; each checks the stage before its own, the initiator checks 4."""
@@ -130,4 +132,44 @@ def test_who_takes_part_without_a_checker_is_checked_by_the_initiator(make_model
         assert set(named) == {(0, "worker-3", "worker-4"), (1, "worker-1", "initiator")}
         assert course.bypassed == (1, 2, 3, 4)
         assert course.abandoned == 2
+    assert_copies_agree(trained, case)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("when", SETTLES)
+@pytest.mark.parametrize("kind", [Halt, Refusal])
+def test_who_stops_a_micro_batch_before_there_is_work_is_left_out(
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    topology: Topology,
+    when: When,
+    kind: type[Halt] | type[Refusal],
+) -> None:
+    """worker-2 speaks, as soon as a lane begins, about the last micro-batch's way back: nothing is there to judge."""
+    begin = DuplicateGuard.begin
+
+    def hasty(guard: DuplicateGuard, play: Play) -> None:
+        begin(guard, play)
+        if guard.name != "worker-2":
+            return
+        slot = Slot(
+            run=play.run,
+            view=play.view,
+            attempt=play.attempt,
+            step=play.step,
+            micro_batch=SIX.micro_batches - 1,
+            direction=Direction.BACKWARD,
+            stage=2 if kind is Halt else 3,
+        )
+        halt = Halt(slot=slot, root_in="ab" * 32, what="a gradient")
+        guard._say(COORDINATOR, halt if kind is Halt else Refusal(slot=slot, sender="worker-3", reason="made up"))
+
+    monkeypatch.setattr(DuplicateGuard, "begin", hasty)
+    case = replace(SIX, when=when, topology=topology)
+    trained = train_pipeline(case, small_folder(make_model, case))
+    assert len(trained.courses) == case.steps
+    for course in trained.courses:
+        assert course.abandoned == 1
+        assert "worker-2" in course.left_out
+    assert {verdict.culprit for verdict in trained.verdicts} <= {"worker-2"}
     assert_copies_agree(trained, case)

@@ -101,11 +101,13 @@ LIARS: list[dict[str, Any]] = [
     {"kind": "false_accusation"},
     {"kind": "lazy_checker"},
     {"kind": "own_weights", "target": "served"},
+    {"kind": "replay", "sign_anew": True},
+    {"kind": "replay", "sign_anew": True, "of": "micro_batch"},
 ]
 
 
 @pytest.mark.parametrize("when", SETTLES)
-@pytest.mark.parametrize("table", LIARS, ids=lambda table: table["kind"])
+@pytest.mark.parametrize("table", LIARS, ids=lambda table: "-".join(map(str, table.values())))
 def test_a_liar_is_named_and_changes_nothing(table: dict[str, Any], when: When, make_model: MakeModel) -> None:
     case = replace(STAR, when=when)
     trained = attack(case, make_model, {"stage": 2, **table}).trained

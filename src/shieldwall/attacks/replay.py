@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from shieldwall.attacks.base import Attack, Turn
-from shieldwall.core.ids import Slot
+from shieldwall.core.ids import SERVER, Slot
 from shieldwall.core.messages import TensorFrame
 
 
@@ -45,7 +45,8 @@ class Replay(Attack):
         consumer = turn.holders.get(turn.neighbour())
         if not self.sign_anew or turn.slot is None or consumer is None:
             return tensor_BTD
-        old = self._older(turn, consumer, turn.slot)
+        # In a star all that it sent went to the server.
+        old = self._older(turn, consumer, turn.slot) or self._older(turn, SERVER, turn.slot)
         return tensor_BTD if old is None or old.tensor.shape != tensor_BTD.shape else old.tensor
 
     def post(self, turn: Turn, frame: TensorFrame) -> TensorFrame:

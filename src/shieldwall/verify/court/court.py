@@ -55,6 +55,8 @@ class Court:
         self._record = record
         self._urgent: list[Slot] = []
         self._void: set[int] = set()
+        self._stopped_at: set[Slot] = set()
+        """Slots for whose sake a micro-batch was left out."""
         self._joined = False
 
     def see_view(self, view: View) -> None:
@@ -84,6 +86,7 @@ class Court:
         self._joined = False
         self._urgent.clear()
         self._void.clear()
+        self._stopped_at.clear()
 
     async def attend(self, talk: Correspondence) -> Findings:
         """Close what a lane waits for; a micro-batch that somebody cannot go on with is left out."""
@@ -95,6 +98,7 @@ class Court:
             halted, refused = (bool(self.hearing.records.complaints(slot, kind)) for kind in (Halt, Refusal))
             if (halted or refused) and not self.hearing.work.settles_before_use:
                 self._void.add(slot.micro_batch)
+                self._stopped_at.add(slot)
             elif not await self._can_be_judged(slot, talk, halted=halted, refused=refused):
                 too_early.append(slot)
             elif self.hearing.work.settles_before_use:
@@ -130,7 +134,9 @@ class Court:
             else:
                 self._cases.let_stand(slot, judged)
         if self.abandons and (unsettled or again):
-            raise StepAbandoned({slot.stage for slot in unsettled}, self._complainants(unsettled))
+            # Who stopped a micro-batch before there was work to judge goes for that alone: else it stops every attempt.
+            complainants = self._complainants(unsettled | self._stopped_at)
+            raise StepAbandoned({slot.stage for slot in unsettled}, complainants)
         self._joined = not again
         return Findings(again=tuple(sorted(again)))
 
