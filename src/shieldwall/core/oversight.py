@@ -12,6 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from shieldwall.core.errors import RunError
 from shieldwall.core.ids import Role, Slot
 from shieldwall.core.messages import (
     Committed,
@@ -76,6 +77,19 @@ class Findings:
     """Micro-batches that were tainted and have to be run again."""
     broken: NonFinite | None = None
     """A NaN or an infinity that honest work made."""
+
+
+def lost_state(stage: int, holder: str, checker: str, root: str = "") -> RunError:
+    """SW-V202: neither who holds a stage nor who holds its duplicate has the state in force, whose root is `root`."""
+    return RunError(
+        "SW-V202",
+        f"neither holder of stage {stage} has the state that both signed",
+        where=f"stage {stage}, held by {holder}, duplicate at {checker or 'nobody'}",
+        expected=f"a state with root {root}" if root else "the state in force",
+        got="another one from each who was asked",
+        state="nothing of the step has changed a weight; the last checkpoint stands",
+        remedy="resume from the last checkpoint with other workers: two that check each other have changed it",
+    )
 
 
 class Correspondence(Protocol):

@@ -316,8 +316,11 @@ class _Ground:
     def hosts(self) -> tuple[Host, ...]:
         return self.plan.hosts
 
-    def training(self) -> Plan:
-        return self.plan
+    def careful(self) -> Plan:
+        case = self.case
+        return _plan(
+            case.schedule, case.stages, case.micro_batches, self.hosts, when="before_use", topology=case.topology
+        )
 
     def around(self, found: Detour) -> Plan:
         case = self.case

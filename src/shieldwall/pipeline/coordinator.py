@@ -45,7 +45,7 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
-from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned
+from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned, lost_state
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
@@ -241,7 +241,11 @@ class Coordinator:
             yield stage, await self.state(stage)
 
     async def state(self, stage: int, roles: Sequence[Role] = (Role.STAGE, Role.DUPLICATE)) -> StageState:
-        """The committed state of one stage, from the first of its holders who has the one that is in force."""
+        """The committed state of one stage, from the first of its holders who has the one that is in force.
+
+        Raises:
+            RunError: SW-V202; none of those who were asked has it.
+        """
         for role in roles:
             if (role, stage) not in self._holders:
                 continue
@@ -249,7 +253,8 @@ class Coordinator:
             state = self._oversight.accept_state(report) if self._oversight else report.state
             if state is not None:
                 return state
-        raise LookupError(f"no holder of stage {stage} has the state that is in force")
+        holder, checker = (self._holders.get((role, stage), "") for role in (Role.STAGE, Role.DUPLICATE))
+        raise lost_state(stage, holder, checker)
 
     async def stop(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end."""

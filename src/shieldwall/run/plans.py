@@ -29,8 +29,12 @@ class Plans:
     def training(self) -> Plan:
         """The plan of the next step."""
         if self._careful and self._run_plan.plan.when == "before_commit":
-            return self._keep("careful", lambda: self._run_plan.settled_before_use())
+            return self.careful()
         return self._run_plan.plan
+
+    def careful(self) -> Plan:
+        """The plan of a step in which nothing is used before it is settled."""
+        return self._keep("careful", lambda: self._run_plan.settled_before_use())
 
     @property
     def hosts(self) -> tuple[Host, ...]:

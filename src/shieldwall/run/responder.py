@@ -1,7 +1,8 @@
 """What follows an alert: the step as it is mended, the whole step again, or the step around the suspects.
 
 repair, none   the court does what there is to do while the step is in work
-restart        the step is thrown away and run again, as often as it takes
+restart        the step is thrown away and run again, as often as it takes, each slot settled before it is used: so a
+               lie is judged where it is told
 skip           the step is thrown away and run again without the suspects (the paper's skip layer, design 4.10); where
                something is wrong again, without those who are suspect then as well
 """
@@ -27,8 +28,8 @@ class Ground(Protocol):
     def hosts(self) -> Sequence[Host]:
         """Who holds what."""
 
-    def training(self) -> Plan:
-        """The plan of a step."""
+    def careful(self) -> Plan:
+        """The plan of a step in which nothing is used before it is settled."""
 
     def around(self, found: Detour) -> Plan:
         """The plan of a step around some hosts."""
@@ -90,7 +91,7 @@ class Responder:
             except StepAbandoned as found:
                 await self._between()
                 left_out = self._extend(left_out, found)
-                work = replace(work, plan=self._ground.training())
+                work = replace(work, plan=self._ground.careful())
                 continue
             bypassed = detour(self._ground.hosts, left_out).bypassed
             return Course(result=result, abandoned=abandoned, left_out=tuple(sorted(left_out)), bypassed=bypassed)

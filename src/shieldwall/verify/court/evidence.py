@@ -9,7 +9,7 @@ from torch import Tensor
 from shieldwall.core.errors import RunError
 from shieldwall.core.ids import Direction, Role, Slot
 from shieldwall.core.messages import StageState, View
-from shieldwall.core.oversight import Correspondence
+from shieldwall.core.oversight import Correspondence, lost_state
 from shieldwall.core.signing import Signed
 from shieldwall.core.statements import Header
 from shieldwall.core.tensor_roots import tensor_root
@@ -127,15 +127,7 @@ class Gatherer:
             if self._recompute.state_root(stage, report.state) == self._state_roots[stage]:
                 self._states[stage] = report.state
                 return report.state
-        raise RunError(
-            "SW-V202",
-            f"neither holder of stage {stage} has the state that both signed",
-            where=f"stage {stage}, held by {holders[1][1]}, duplicate at {holders[0][1]}",
-            expected=f"a state with root {self._state_roots[stage]}",
-            got="two others",
-            state="nothing of the step has changed a weight; the last checkpoint stands",
-            remedy="resume from the last checkpoint with other workers: two that check each other have changed it",
-        )
+        raise lost_state(stage, holders[1][1], holders[0][1], self._state_roots[stage])
 
     def forget(self) -> None:
         """Drop states; the step is over."""
