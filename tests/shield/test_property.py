@@ -16,8 +16,8 @@ from shieldwall.attacks import ATTACKS
 from shieldwall.lab.shield_property.draw import draw, model_folder
 from shieldwall.lab.shield_property.laws import examine
 
-EXAMPLES = 15
-"""Of each kind: 210 attacked pipelines, each with its clean twin and its twin without the shield."""
+EXAMPLES = 8
+"""Of each kind: 112 attacked pipelines, each with its clean twin and its twin without the shield."""
 
 
 @pytest.fixture(scope="session")
