@@ -1,9 +1,10 @@
 """Commands without the wait for imports: every job is a fork of one process that has imported the libraries.
 
-A fresh Python takes seconds to import torch and transformers, and a page of the documentation starts a dozen. `programs`
-puts a `shieldwall` and a `python` into a folder for the search path. Each asks the warm process for a fork, which gets
-the asker's arguments, folder, environment, limit on files and three streams, and ends with the asker; signals are
-handed on. Nothing is computed before the fork, so a job is as new as a fresh process in all but its hash seed.
+A fresh Python takes seconds to import torch and transformers, and a page of the documentation starts a dozen.
+`programs` puts a `shieldwall` and a `python` into a folder for the search path. Each asks the warm process for a fork,
+which gets the asker's arguments, folder, environment, limit on files and three streams. The asker hands signals on to
+the job and ends as the job does; a job whose asker is killed is killed too. Nothing is computed before the fork, so a
+job is as new as a fresh process in all but its hash seed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PRELOADED = [
     "shieldwall.cli",
@@ -47,8 +48,14 @@ asked.sendmsg([len(text).to_bytes(4, "big")], [streams])
 asked.sendall(text)
 answer = asked.makefile("r")
 pid = int(answer.readline())
+def hand_on(number, _):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has ended, and the answer says how
+
 for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.signal(number, hand_on)
 code = int(answer.readline())
 if code < 0:
     signal.signal(-code, signal.SIG_DFL)
@@ -87,14 +94,19 @@ def serve(address: str) -> None:
         door.listen()
         os.write(1, b"ready\n")
         while True:
-            asking, _, _ = select.select([door, 0], [], [])
-            if 0 in asking:
+            if 0 in _wait_for(door, 0):
                 _wait_for_all()
             connection, _ = door.accept()
             if not os.fork():
                 door.close()
                 return _keep(connection)
             connection.close()
+
+
+def _wait_for(*places: socket.socket | int) -> list[socket.socket | int]:
+    """Until something can be read from one of them, has ended or hung up; those of which that is so."""
+    watched: list[Any] = list(places)
+    return select.select(watched, [], [])[0]
 
 
 def _wait_for_all() -> NoReturn:
@@ -117,21 +129,23 @@ def _keep(connection: socket.socket) -> None:
     for stream in streams:
         os.close(stream)
     connection.sendall(f"{pid}\n".encode())
+    if connection in _wait_for(connection, os.pidfd_open(pid)):
+        os.kill(pid, signal.SIGKILL)
+        os._exit(0)
     connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
     os._exit(0)
 
 
-def _become(job: dict[str, object], streams: list[int]) -> None:
+def _become(job: dict[str, Any], streams: list[int]) -> None:
     for place, stream in enumerate(streams):
         os.dup2(stream, place)
         os.close(stream)
-    os.chdir(str(job["folder"]))
+    os.chdir(job["folder"])
     os.environ.clear()
-    os.environ.update(dict(job["environment"]))  # type: ignore[call-overload]
-    soft, hard = job["file_bytes"]  # type: ignore[misc]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    os.environ.update(job["environment"])
+    resource.setrlimit(resource.RLIMIT_FSIZE, tuple(job["file_bytes"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = list(job["arguments"])  # type: ignore[call-overload]
+    sys.argv = job["arguments"]
 
 
 def _run_as_python() -> None:

@@ -10,16 +10,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm import programs
-
 DOCS = Path(__file__).parents[2] / "docs"
 _FENCE = re.compile(r'^```(\w+)(?: title="([\w./-]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-_QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
 
 
 @dataclass(frozen=True)
@@ -60,25 +56,25 @@ def commands(body: str) -> Iterator[Command]:
         yield Command("\n".join(text), tuple(shown))
 
 
-def follow(page: Path, folder: Path) -> dict[str, str]:
+def follow(page: Path, folder: Path, programs: Path) -> dict[str, str]:
     """Do in `folder` what the page says, in its order, and hold what is printed against what it shows.
+
+    `programs` holds the `shieldwall` and the `python` that are run.
 
     Returns:
         What each command, and each piece of Python, printed.
     """
     printed: dict[str, str] = {}
-    environment = {**os.environ, **_QUIET}
-    with tempfile.TemporaryDirectory() as found, programs(Path(found), environment):
-        environment["PATH"] = f"{found}{os.pathsep}{environment['PATH']}"
-        for fence in fences(page):
-            if fence.title:
-                (folder / fence.title).write_text(fence.body)
-            elif fence.kind == "console":
-                for command in commands(fence.body):
-                    printed[command.text] = _run(["bash", "-euo", "pipefail", "-c", command.text], folder, environment)
-                    _compare(command, printed[command.text])
-            elif fence.kind == "python":
-                printed[fence.body] = _run([f"{found}/python", "-c", fence.body], folder, environment)
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for fence in fences(page):
+        if fence.title:
+            (folder / fence.title).write_text(fence.body)
+        elif fence.kind == "console":
+            for command in commands(fence.body):
+                printed[command.text] = _run(["bash", "-euo", "pipefail", "-c", command.text], folder, environment)
+                _compare(command, printed[command.text])
+        elif fence.kind == "python":
+            printed[fence.body] = _run([str(programs / "python"), "-c", fence.body], folder, environment)
     assert printed, f"{page.name} has nothing to follow"
     return printed
 
