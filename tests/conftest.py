@@ -17,6 +17,7 @@ import torch
 
 from shieldwall.models.families import TinyShape
 from shieldwall.models.tiny import write_tiny
+from warm import programs
 
 MakeModel = Callable[..., Path]
 
@@ -40,6 +41,14 @@ def pinned_threads() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def warm_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a `shieldwall` and a `python` that need not import anything: tests/warm.py."""
+    folder = tmp_path_factory.mktemp("programs")
+    with programs(folder, {**os.environ, "OMP_NUM_THREADS": "1"}):
+        yield folder
 
 
 @pytest.fixture(scope="session")

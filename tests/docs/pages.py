@@ -10,16 +10,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 _FENCE = re.compile(r'^```(\w+)(?: title="([\w./-]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-_PROGRAMS = {"shieldwall": f'exec "{sys.executable}" -m shieldwall "$@"', "python": f'exec "{sys.executable}" "$@"'}
-"""Real programs, not functions of the shell, so that a page can send them signals."""
 
 
 @dataclass(frozen=True)
@@ -60,40 +56,33 @@ def commands(body: str) -> Iterator[Command]:
         yield Command("\n".join(text), tuple(shown))
 
 
-def follow(page: Path, folder: Path) -> dict[str, str]:
+def follow(page: Path, folder: Path, programs: Path) -> dict[str, str]:
     """Do in `folder` what the page says, in its order, and hold what is printed against what it shows.
+
+    `programs` holds the `shieldwall` and the `python` that are run.
 
     Returns:
         What each command, and each piece of Python, printed.
     """
     printed: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as programs:
-        path = f"{_write_programs(Path(programs))}{os.pathsep}{os.environ['PATH']}"
-        for fence in fences(page):
-            if fence.title:
-                (folder / fence.title).write_text(fence.body)
-            elif fence.kind == "console":
-                for command in commands(fence.body):
-                    printed[command.text] = _run(["bash", "-euo", "pipefail", "-c", command.text], folder, path)
-                    _compare(command, printed[command.text])
-            elif fence.kind == "python":
-                printed[fence.body] = _run([sys.executable, "-c", fence.body], folder, path)
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for fence in fences(page):
+        if fence.title:
+            (folder / fence.title).write_text(fence.body)
+        elif fence.kind == "console":
+            for command in commands(fence.body):
+                printed[command.text] = _run(["bash", "-euo", "pipefail", "-c", command.text], folder, environment)
+                _compare(command, printed[command.text])
+        elif fence.kind == "python":
+            printed[fence.body] = _run([str(programs / "python"), "-c", fence.body], folder, environment)
     assert printed, f"{page.name} has nothing to follow"
     return printed
 
 
-def _write_programs(folder: Path) -> Path:
-    for name, line in _PROGRAMS.items():
-        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
-        (folder / name).chmod(0o755)
-    return folder
-
-
-def _run(command: list[str], folder: Path, path: str) -> str:
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     """What the command prints, standard error among it as on a terminal."""
-    quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PATH": path}
     ended = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **quiet}
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
     assert ended.returncode == 0, f"{command[-1]}\n{ended.stdout}"
     return ended.stdout

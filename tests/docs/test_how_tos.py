@@ -18,8 +18,8 @@ PAGES = sorted([*DOCS.glob("how-to-*.md"), DOCS / "tutorial.md"])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.stem)
-def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
-    follow(page, tmp_path)
+def test_a_page_can_be_followed(page: Path, warm_programs: Path, tmp_path: Path) -> None:
+    follow(page, tmp_path, warm_programs)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

@@ -9,9 +9,9 @@ from pathlib import Path
 from pages import DOCS, follow
 
 
-def test_the_tutorial_ends_with_a_model_that_answers(tmp_path: Path) -> None:
+def test_the_tutorial_ends_with_a_model_that_answers(warm_programs: Path, tmp_path: Path) -> None:
     """What it answers differs between Pythons, since their texts do; that it answers like the records does not."""
-    printed = follow(DOCS / "tutorial.md", tmp_path)
+    printed = follow(DOCS / "tutorial.md", tmp_path, warm_programs)
     before, after = (
         float(re.findall(r"perplexity ([\d.]+)", text)[0])
         for command, text in printed.items()

@@ -42,9 +42,11 @@ def test_the_first_screen_is_what_the_demo_prints(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "demo" / "liar" / "model" / "config.json").exists()
 
 
-def test_the_readmes_python_runs(tmp_path: Path) -> None:
+def test_the_readmes_python_runs(warm_programs: Path, tmp_path: Path) -> None:
     code = README.split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [warm_programs / "python", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert float(done.stdout) > 1
 
 

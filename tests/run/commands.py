@@ -60,9 +60,10 @@ def shieldwall(*arguments: str | Path) -> Finished:
     return Finished(code, out.getvalue(), err.getvalue())
 
 
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
-    command = [sys.executable, "-m", "shieldwall", *map(str, arguments)]
+def start(*arguments: str | Path, warm: Path | None = None, **options: Any) -> subprocess.Popen[str]:
+    """The command as a process of its own; without the wait for imports where the `warm` programs are given."""
+    program = [str(warm / "shieldwall")] if warm else [sys.executable, "-m", "shieldwall"]
+    command = [*program, *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **{**pipes, **options})
 

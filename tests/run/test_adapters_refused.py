@@ -20,7 +20,9 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("how", ["train", "eval", "an adapter's base"])
-def test_code_that_lies_beside_a_model_is_never_run(adapted: Path, tmp_path: Path, how: str) -> None:
+def test_code_that_lies_beside_a_model_is_never_run(
+    adapted: Path, warm_programs: Path, tmp_path: Path, how: str
+) -> None:
     """Not even offered: a `y` that waits on standard input changes nothing."""
     evil, ran = tmp_path / "evil", tmp_path / "ran"
     evil.mkdir()
@@ -35,7 +37,7 @@ def test_code_that_lies_beside_a_model_is_never_run(adapted: Path, tmp_path: Pat
         shutil.copytree(adapted / "adapter", tmp_path / "adapter")
         change_json(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path=str(evil))
         command = ["eval", tmp_path / "adapter"]
-    process = start(*command, stdin=subprocess.PIPE)
+    process = start(*command, warm=warm_programs, stdin=subprocess.PIPE)
     out, err = process.communicate("y\n" * 9, timeout=120)
     assert process.returncode == 2
     assert "Python code of its own, which is never run" in err

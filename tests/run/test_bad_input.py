@@ -242,9 +242,10 @@ def test_a_best_model_needs_evaluations(tmp_path: Path) -> None:
     assert "SW-C105: without evaluations there is no best one" in result.err
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_at_once(warm_programs: Path, tmp_path: Path) -> None:
     """The first signal waits for the end of the step; whoever sends another does not want to wait."""
-    process = start("train", "--run", tmp_path / "run", *overrides("run.steps=100000", "data.eval_blocks=0"))
+    settings = overrides("run.steps=100000", "data.eval_blocks=0")
+    process = start("train", "--run", tmp_path / "run", *settings, warm=warm_programs)
     while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
         pass
     process.send_signal(signal.SIGTERM)

@@ -95,9 +95,10 @@ def test_the_board_decides_nothing_and_may_be_asked_for_on_resume(tmp_path: Path
     assert_board_is_what_the_metrics_say(folder, range(9))
 
 
-def test_a_running_run_is_seen_as_it_goes(tmp_path: Path) -> None:
+def test_a_running_run_is_seen_as_it_goes(warm_programs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = start("train", "--run", folder, *overrides("run.tensorboard=true", "run.steps=100000"))
+    settings = overrides("run.tensorboard=true", "run.steps=100000")
+    process = start("train", "--run", folder, *settings, warm=warm_programs)
     pause = threading.Event()
     try:
         while len(read_lines(folder / "metrics.jsonl").lines) < 6 and process.poll() is None:

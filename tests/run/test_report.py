@@ -163,9 +163,9 @@ def test_the_page_tells_who_was_found_guilty(run: Path, tmp_path: Path) -> None:
     assert report(tmp_path / "attacked").numbers.verdicts == tuple(summary.verdicts)
 
 
-def test_a_running_run_is_reported_and_goes_on(tmp_path: Path) -> None:
+def test_a_running_run_is_reported_and_goes_on(warm_programs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = start("train", "--run", folder, *overrides("run.steps=100000"))
+    process = start("train", "--run", folder, *overrides("run.steps=100000"), warm=warm_programs)
     pause = Event()
     try:
         while len(read_lines(folder / "metrics.jsonl").lines) < 4 and process.poll() is None:

@@ -20,7 +20,7 @@ from shieldwall.run.folder import RunFolder
 FREE = [*TINY, "verify.policy=none"]
 """A finished run can go on when its summary is taken away; a checked run cannot, because its ledger is closed."""
 
-SLOW = ["run.steps=30", "checkpoint.every_steps=1", "model.width=32", "model.heads=4"]
+SLOW = ["run.steps=16", "checkpoint.every_steps=1", "model.width=32", "model.heads=4"]
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
@@ -39,7 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
     """When to kill: while the run is set up, between steps, inside a checkpoint, inside the export."""
     chance = random.Random(seed)
-    lines, saving = chance.randint(1, 9), chance.randint(10, 18)
+    lines, saving = chance.randint(1, 4), chance.randint(6, 9)
 
     def has_lines(count: int) -> Callable[[], bool]:
         return lambda: len(read_lines(folder / "metrics.jsonl").lines) >= count
@@ -52,35 +52,37 @@ def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
         exists("initial.partial", "initial"),
         has_lines(lines),
         exists(f"checkpoints/step-{saving}.partial/model.safetensors.index.json", f"checkpoints/step-{saving}"),
-        has_lines(saving + 4),
+        has_lines(saving + 3),
         exists("model.partial", "model"),
     ]
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(undisturbed: Summary, tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_weights(
+    undisturbed: Summary, warm_programs: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "killed"
     killed = 0
     for moment in moments(folder, seed=5):
-        process = start("train", "--run", folder, "--resume", *overrides(*SLOW))
+        process = start("train", "--run", folder, "--resume", *overrides(*SLOW), warm=warm_programs)
         wait_for(process, moment)
         process.send_signal(signal.SIGKILL)
         killed += finish(process).code == -signal.SIGKILL
     assert killed == 6
-    last = finish(start("train", "--run", folder, "--resume", *overrides(*SLOW)))
+    last = finish(start("train", "--run", folder, "--resume", *overrides(*SLOW), warm=warm_programs))
     assert last.code == 0, last.err
     summary = Summary.read(folder / "summary.json")
     assert summary.weights_root == undisturbed.weights_root
     assert summary.eval_perplexity == undisturbed.eval_perplexity
-    assert [line["step"] for line in read_lines(folder / "metrics.jsonl").lines] == list(range(30))
+    assert [line["step"] for line in read_lines(folder / "metrics.jsonl").lines] == list(range(16))
     assert not list(folder.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_weights(
-    number: signal.Signals, undisturbed: Summary, tmp_path: Path
+    number: signal.Signals, undisturbed: Summary, warm_programs: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "stopped"
-    process = start("train", "--run", folder, *overrides(*SLOW))
+    process = start("train", "--run", folder, *overrides(*SLOW), warm=warm_programs)
     wait_for(process, lambda: len(read_lines(folder / "metrics.jsonl").lines) >= 3)
     process.send_signal(number)
     stopped = finish(process)

@@ -38,11 +38,16 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     ids=["stopped", "killed", "expelled and killed", "expelled and killed star", "stopped star"],
 )
 def test_an_attacked_run_goes_on_to_the_clean_weights(
-    number: signal.Signals, settings: list[str], attack: dict[str, Any], clean: Summary, tmp_path: Path
+    number: signal.Signals,
+    settings: list[str],
+    attack: dict[str, Any],
+    clean: Summary,
+    warm_programs: Path,
+    tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
     config = write_config(tmp_path / "run.toml", [attack], *settings, base=LONGER)
-    process, pause = start("train", config, "--run", folder), Event()
+    process, pause = start("train", config, "--run", folder, warm=warm_programs), Event()
     while not (folder / "checkpoints" / "step-3").exists() and process.poll() is None:
         pause.wait(0.001)
     process.send_signal(number)

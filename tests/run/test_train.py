@@ -129,8 +129,13 @@ def test_a_finished_model_is_trained_on_from_its_folder(finished: Path, tmp_path
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     settings = [
         "run.threads=1",
-        "run.steps=60",
+        "run.steps=36",
         "model.width=64",
+        "model.layers=4",
+        "pipeline.stages=4",
+        "data.block_tokens=32",
+        "optimizer.learning_rate=0.005",
+        "optimizer.warmup_steps=3",
         "evaluation.every_steps=0",
         "checkpoint.every_steps=0",
     ]

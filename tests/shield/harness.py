@@ -46,12 +46,23 @@ def lie(hook: Hook, when: When, make_model: MakeModel) -> Trained:
 
 def assert_repaired(trained: Trained, case: Case, make_model: MakeModel) -> None:
     """The weights are the plain loop's, bit for bit, and the clean twin has nothing to say."""
-    folder = small_folder(make_model, case)
-    clean = train_pipeline(replace(case, hooks_of={}), folder)
-    assert_silent(clean)
-    assert_bit_equal(clean.weights, train_reference(case, folder).weights)
+    clean = clean_twin(replace(case, hooks_of={}), small_folder(make_model, case))
     assert_bit_equal(trained.weights, clean.weights)
     assert trained.losses == clean.losses
+
+
+_CLEAN: dict[tuple[str, Path], Trained] = {}
+
+
+def clean_twin(case: Case, folder: Path) -> Trained:
+    """The case without anybody bad: silent, and the plain loop's weights. Run once; most tests attack the same case."""
+    key = (repr(case), folder)
+    if key not in _CLEAN:
+        clean = train_pipeline(case, folder)
+        assert_silent(clean)
+        assert_bit_equal(clean.weights, train_reference(case, folder).weights)
+        _CLEAN[key] = clean
+    return _CLEAN[key]
 
 
 def assert_silent(trained: Trained) -> None:
