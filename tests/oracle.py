@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,21 @@ AFTER_LAYERS = ("ln_f", "final_layer_norm", "model.norm", "lm_head", "embed_out"
 """Parts of the names of what follows the layers."""
 
 
+_PLAIN: dict[tuple[str, Path], Trained] = {}
+
+
 def train_reference(case: Case, folder: Path) -> Trained:
+    """What the plain loop makes of the case; trained once for all ways to cut, place, schedule and check it."""
+    plain = replace(
+        case, stages=1, schedule="", cut=(), workers=None, when=None, bans=False, hooks_of={}, compute_of=None
+    )
+    key = (repr(plain), folder)
+    if key not in _PLAIN:
+        _PLAIN[key] = _train_plainly(plain, folder)
+    return _PLAIN[key]
+
+
+def _train_plainly(case: Case, folder: Path) -> Trained:
     """The unsplit model under `lab/plain.py`, dropout reseeded by the published function, written out anew here."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, config=case.config(folder), attn_implementation=case.attention_name, dtype=case.dtype

@@ -131,6 +131,7 @@ def _keep(connection: socket.socket) -> None:
     connection.sendall(f"{pid}\n".encode())
     if connection in _wait_for(connection, os.pidfd_open(pid)):
         os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         os._exit(0)
     connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
     os._exit(0)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from threading import Event
 
 import pytest
@@ -34,6 +35,14 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
     return train(Config.load(None, [*TINY, *SLOW]), folder=folder).summary
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests that change it copy it."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(Config.load(None, FREE), folder=folder)
+    return folder
 
 
 def moments(folder: Path, seed: int) -> list[Callable[[], bool]]:
@@ -116,9 +125,8 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert train(folder=folder, resume=True).summary == first
 
 
-def test_another_configuration_is_refused_on_resume(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train(Config.load(None, FREE), folder=folder)
+def test_another_configuration_is_refused_on_resume(ended: Path, tmp_path: Path) -> None:
+    folder = copytree(ended, tmp_path / "run")
     result = shieldwall("train", "--run", folder, "--resume", *overrides("optimizer.learning_rate=0.5"))
     assert result.code == 2
     assert "SW-R104: the run was started with another configuration" in result.err
@@ -160,10 +168,9 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["model-00003*", "optimizer-00003*"])
 @pytest.mark.parametrize(("damage", "code"), [(truncate, "SW-K102"), (flip, "SW-K106"), (Path.unlink, "SW-K10")])
 def test_a_damaged_checkpoint_is_refused_by_name(
-    damage: Callable[[Path], None], code: str, pattern: str, tmp_path: Path
+    damage: Callable[[Path], None], code: str, pattern: str, ended: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    train(Config.load(None, FREE), folder=folder)
+    folder = copytree(ended, tmp_path / "run")
     (folder / "summary.json").unlink()
     damage(next((folder / "checkpoints" / "step-6").glob(pattern)))
     with pytest.raises(CheckpointError, match=code) as caught:
@@ -172,10 +179,9 @@ def test_a_damaged_checkpoint_is_refused_by_name(
     assert caught.value.exit_code == 2
 
 
-def test_a_changed_state_is_refused(tmp_path: Path) -> None:
+def test_a_changed_state_is_refused(ended: Path, tmp_path: Path) -> None:
     """One step less than was saved would give other weights without anybody noticing."""
-    folder = tmp_path / "run"
-    train(Config.load(None, FREE), folder=folder)
+    folder = copytree(ended, tmp_path / "run")
     (folder / "summary.json").unlink()
     path = folder / "checkpoints" / "step-6" / "state.json"
     path.write_text(path.read_text().replace('"step": 6', '"step": 5'))
@@ -183,9 +189,8 @@ def test_a_changed_state_is_refused(tmp_path: Path) -> None:
         train(folder=folder, resume=True)
 
 
-def test_a_checkpoint_without_its_state_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train(Config.load(None, FREE), folder=folder)
+def test_a_checkpoint_without_its_state_is_refused(ended: Path, tmp_path: Path) -> None:
+    folder = copytree(ended, tmp_path / "run")
     (folder / "summary.json").unlink()
     (folder / "checkpoints" / "step-6" / "state.json").write_text(json.dumps({"progress": {}}))
     with pytest.raises(CheckpointError, match=r"SW-K102: state.json of a checkpoint cannot be read"):
