@@ -26,10 +26,24 @@ _PLAIN: dict[tuple[str, Path], Trained] = {}
 
 
 def train_reference(case: Case, folder: Path) -> Trained:
-    """What the plain loop makes of the case; trained once for all ways to cut, place, schedule and check it."""
+    """What the plain loop makes of the case; trained once for all ways to cut, place, schedule and check it.
+
+    Where each stage is clipped by itself, the cut decides bits and stays.
+    """
     plain = replace(
-        case, stages=1, schedule="", cut=(), workers=None, when=None, bans=False, hooks_of={}, compute_of=None
+        case,
+        schedule="",
+        workers=None,
+        when=None,
+        bans=False,
+        respond="repair",
+        attempts=8,
+        topology="chain",
+        hooks_of={},
+        compute_of=None,
     )
+    if case.clip_by == "model":
+        plain = replace(plain, stages=1, cut=())
     key = (repr(plain), folder)
     if key not in _PLAIN:
         _PLAIN[key] = _train_plainly(plain, folder)
