@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from shieldwall.core.errors import StorageError
+from shieldwall.core.errors import ShieldwallError, StorageError
 
 PARTIAL = ".partial"
 """The ending of what is being written; safe to delete at any time when no run is writing."""
@@ -35,6 +36,24 @@ def storing(target: Path) -> Iterator[None]:
             state="what was being written is removed; whatever was there before stands",
             remedy="free some room (or the quota) on that disk, then run the same command again; a run with --resume",
         ) from error
+
+
+@contextmanager
+def held_alone(lock: Path, taken: ShieldwallError) -> Iterator[None]:
+    """Keep other processes out while the block runs; the lock goes with the process, however it ends.
+
+    Raises:
+        ShieldwallError: `taken`; another process holds `lock`.
+        StorageError: SW-S101; it cannot be written.
+    """
+    with storing(lock):
+        handle = lock.open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise taken from error
+        yield
 
 
 def flush_to_disk(path: Path) -> None:

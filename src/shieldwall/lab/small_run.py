@@ -40,6 +40,7 @@ from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.defence import RESPONSES
 from shieldwall.run.deployment import deploy_in_process
 from shieldwall.run.detours import Detours
+from shieldwall.run.handover import Handover
 from shieldwall.run.recompute import StageRecompute
 from shieldwall.run.responder import Course, Responder
 from shieldwall.run.shield import Parties, Shield, first_roots
@@ -345,7 +346,7 @@ def _responder(
     frozen = {holding.span.index: holding.frozen for holding in holdings}
     detours = None
     if shield and case.respond == "skip":
-        detours = Detours(coordinator, shield, spans, frozen.__getitem__, _tell(case))
+        detours = Detours(Handover(coordinator, shield, spans, frozen.__getitem__, _tell(case)))
     return Responder(
         coordinator,
         _Ground(case, plan),

@@ -17,7 +17,6 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from shieldwall.core.errors import NonFiniteError, RunError
 from shieldwall.core.ids import SERVER, Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
@@ -50,6 +49,7 @@ from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
 from shieldwall.pipeline.desk import Desk
+from shieldwall.pipeline.failures import never_settles, not_finite
 from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.pipeline.server import route_of
 from shieldwall.schedule import Lane, Plan
@@ -366,16 +366,7 @@ class Coordinator:
     async def _give_up(self, step: int, cause: NonFinite) -> None:
         """Take everyone back to the last commit, then raise."""
         await self._discard(step)
-        raise NonFiniteError(
-            "SW-N101",
-            f"stage {cause.slot.stage} made {cause.what} that is not finite",
-            where=f"{cause.slot}, host {cause.host}",
-            expected="finite numbers",
-            got="NaN or infinity, first seen there",
-            state="what was being computed changed no weight; the last checkpoint, if there is one, stands",
-            remedy="start a new run with a lower optimizer.learning_rate or with optimizer.clip_norm, from the last"
-            " checkpoint: --set model.name=runs/NAME/checkpoints/step-N, or model.adapter= under LoRA",
-        )
+        raise not_finite(cause)
 
     async def _discard(self, step: int) -> None:
         await self._desk.send_all(self.hosts, Discard(step=step))
@@ -407,18 +398,3 @@ def _write_actions(lane: Lane) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _micro_batches(plan: Plan) -> tuple[int, ...]:
     return tuple(sorted({action.micro_batch for lane in plan.lanes for action in lane.actions}))
-
-
-def never_settles(step: int, attempts: int, micro_batches: Sequence[int] = ()) -> RunError:
-    """SW-V203, for a step that was tried often enough."""
-    which = f", micro-batches {', '.join(map(str, micro_batches))}" if micro_batches else ""
-    return RunError(
-        "SW-V203",
-        f"step {step} does not settle",
-        where=f"step {step}{which}",
-        expected=f"every slot settled, or corrected, after at most {attempts} attempts",
-        got=f"{attempts} attempts, each of which left something to run again",
-        state="nothing of the step has changed a weight; the last checkpoint stands",
-        remedy="see with shieldwall ledger show RUN --verdicts who is named in each attempt, ban that worker, and"
-        " resume",
-    )

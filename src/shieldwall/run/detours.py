@@ -6,13 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from shieldwall.core.ids import INITIATOR, Role
-from shieldwall.core.messages import StageState, View
+from shieldwall.core.messages import StageState
 from shieldwall.core.oversight import StepAbandoned
 from shieldwall.models.span import StageSpan
-from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
+from shieldwall.pipeline.coordinator import StepResult, StepWork
 from shieldwall.recovery.detour import Detour, detour
-from shieldwall.run.shield import Shield
-from shieldwall.run.succession import FrozenOf
+from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host, Plan
 
 PlanAround = Callable[[Detour], Plan]
@@ -22,26 +21,13 @@ class Detours:
     """Moves duties within a step, while nothing of it is in work.
 
     Args:
-        coordinator: gives the orders.
-        shield: makes views.
-        spans: the layers of each stage.
-        frozen_of: what training leaves alone in a stage.
-        on_view: told of every new view.
+        handover: moves them.
     """
 
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        shield: Shield,
-        spans: Sequence[StageSpan],
-        frozen_of: FrozenOf,
-        on_view: Callable[[View], None],
-    ) -> None:
-        self._coordinator = coordinator
-        self._shield = shield
-        self._spans = spans
-        self._frozen_of = frozen_of
-        self._on_view = on_view
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
+        self._coordinator = handover.coordinator
+        self._shield = handover.shield
 
     async def step(
         self, work: StepWork, hosts: Sequence[Host], left_out: Collection[str], plan_around: PlanAround
@@ -54,13 +40,12 @@ class Detours:
         found = detour(hosts, left_out)
         states = {stage: await self._coordinator.state(stage) for stage in found.lent}
         away = [host for host in hosts if host.name in left_out]
-        await self._announce(self._shield.view(found.hosts, bypassed=found.bypassed, still=found.still), hosts)
+        await self._handover.announce(self._shield.view(found.hosts, bypassed=found.bypassed, still=found.still), hosts)
         self._let_rest(away)
         for stage in found.bypassed:
             await self._pass_by(stage)
         for stage in found.lent:
-            span, frozen = self._spans[stage], self._frozen_of(stage)
-            await self._coordinator.assign(INITIATOR, span, states[stage], frozen, Role.DUPLICATE)
+            await self._handover.hand(INITIATOR, stage, states[stage], Role.DUPLICATE)
         try:
             result = await self._coordinator.step(replace(work, plan=plan_around(found), again=None))
         except StepAbandoned:
@@ -71,7 +56,7 @@ class Detours:
 
     async def _pass_by(self, stage: int) -> None:
         """Let the initiator hold the stage without its layers."""
-        span = self._spans[stage]
+        span = self._handover.spans[stage]
         empty = StageSpan(stage, span.stages, span.first, span.first)
         await self._coordinator.assign(INITIATOR, empty, StageState(parameters={}))
 
@@ -82,15 +67,11 @@ class Detours:
             await self._coordinator.release(stage, Role.DUPLICATE)
         for host, stage, role in _held(away):
             self._coordinator.recall(host, stage, role)
-        await self._announce(self._shield.view(hosts), hosts)
+        await self._handover.announce(self._shield.view(hosts), hosts)
 
     def _let_rest(self, away: Sequence[Host]) -> None:
         for _, stage, role in _held(away):
             self._coordinator.forget(stage, role)
-
-    async def _announce(self, view: View, hosts: Sequence[Host]) -> None:
-        self._on_view(view)
-        await self._coordinator.announce(view, [host.name for host in hosts])
 
 
 def _held(hosts: Iterable[Host]) -> list[tuple[str, int, Role]]:

@@ -15,7 +15,6 @@ runs/NAME/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import secrets
 import shutil
@@ -29,7 +28,15 @@ from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.errors import RunFolderError, StorageError
-from shieldwall.core.files import PARTIAL, flush_to_disk, remove_partials, remove_whole, storing, write_whole
+from shieldwall.core.files import (
+    PARTIAL,
+    flush_to_disk,
+    held_alone,
+    remove_partials,
+    remove_whole,
+    storing,
+    write_whole,
+)
 from shieldwall.core.lines import read_lines
 
 
@@ -111,21 +118,15 @@ class RunFolder:
         Raises:
             RunFolderError: SW-R103; another process trains here.
         """
-        lock = self.path / "run.lock"
-        with storing(lock):
-            handle = lock.open("w")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFolderError(
-                    "SW-R103",
-                    "another process is training in this folder",
-                    where=str(self.path),
-                    expected="one process at a time",
-                    got="run.lock is held",
-                    remedy="wait for it or stop it; the lock ends with its process",
-                ) from error
+        taken = RunFolderError(
+            "SW-R103",
+            "another process is training in this folder",
+            where=str(self.path),
+            expected="one process at a time",
+            got="run.lock is held",
+            remedy="wait for it or stop it; the lock ends with its process",
+        )
+        with held_alone(self.path / "run.lock", taken):
             yield
 
 

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.oversight import StepAbandoned
-from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork, never_settles
+from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
+from shieldwall.pipeline.failures import never_settles
 from shieldwall.recovery.detour import Detour, detour, suspects
 from shieldwall.run.detours import Detours
 from shieldwall.schedule import Host, Plan

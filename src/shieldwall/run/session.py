@@ -30,6 +30,7 @@ from shieldwall.run.detours import Detours
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
+from shieldwall.run.handover import Handover
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
@@ -91,7 +92,8 @@ class TrainingSession:
         )
         try:
             async with deployment as coordinator:
-                succession = await self._begin(coordinator, defence, attackers)
+                handover = self._handover(coordinator, defence, attackers)
+                succession = await self._begin(defence, handover)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
@@ -108,7 +110,7 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
-                    detours=self._detours(coordinator, defence, attackers),
+                    detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
                     expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
@@ -148,33 +150,23 @@ class TrainingSession:
             step=self.start.progress.step if self.start else 0,
         )
 
-    async def _begin(
+    def _handover(
         self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
-    ) -> Succession | None:
-        """Announce the first view."""
+    ) -> Handover | None:
+        """Moves duties; None where nothing is checked."""
         if defence is None:
             return None
-        succession = Succession(
-            coordinator,
-            defence.shield,
-            self.run_plan.spans,
-            defence.frozen_of,
-            self.run_plan.plan.hosts,
-            spare_names(self.config),
-            attackers.see_view if attackers else _tell_nobody,
-        )
+        on_view = attackers.see_view if attackers else _tell_nobody
+        return Handover(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
+
+    async def _begin(self, defence: Defence | None, handover: Handover | None) -> Succession | None:
+        """Announce the first view."""
+        if defence is None or handover is None:
+            return None
+        succession = Succession(handover, self.run_plan.plan.hosts, spare_names(self.config))
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession
-
-    def _detours(
-        self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
-    ) -> Detours | None:
-        """Ways around suspects, where that is what follows an alert."""
-        if defence is None or self.config.respond.policy != "skip":
-            return None
-        on_view = attackers.see_view if attackers else _tell_nobody
-        return Detours(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
     async def _export(self, exporter: Exporter, coordinator: Coordinator, result: LoopResult) -> LoopResult:
         """Write `model/`, and under LoRA `adapter/`: the last weights, or those of the best evaluation."""

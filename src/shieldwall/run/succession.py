@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
-from torch import Tensor
+from collections.abc import Sequence
 
 from shieldwall.core.ids import INITIATOR, Role
-from shieldwall.core.messages import View
-from shieldwall.models.span import StageSpan
-from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.recovery.views import without
-from shieldwall.run.shield import Shield
+from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host
-
-FrozenOf = Callable[[int], Mapping[str, Tensor]]
 
 
 class Succession:
     """Moves duties between steps, while nothing is in work.
 
     Args:
-        coordinator: gives the orders.
-        shield: makes views.
-        spans: the layers of each stage.
-        frozen_of: what training leaves alone in a stage.
+        handover: moves them.
         hosts: who holds what now.
         spares: workers that hold nothing yet, first come first served.
-        on_view: told of every new view.
     """
 
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        shield: Shield,
-        spans: Sequence[StageSpan],
-        frozen_of: FrozenOf,
-        hosts: Sequence[Host],
-        spares: Sequence[str],
-        on_view: Callable[[View], None],
-    ) -> None:
-        self._coordinator = coordinator
-        self._shield = shield
-        self._spans = spans
-        self._frozen_of = frozen_of
-        self._on_view = on_view
+    def __init__(self, handover: Handover, hosts: Sequence[Host], spares: Sequence[str]) -> None:
+        self._handover = handover
+        self._coordinator = handover.coordinator
         self._spares = list(spares)
         self.hosts = tuple(hosts)
         """Who holds what."""
@@ -72,8 +49,7 @@ class Succession:
         for role, stages in ((Role.STAGE, leaving.stages), (Role.DUPLICATE, leaving.duplicates)):
             for stage in stages:
                 if role is Role.STAGE or stage in _duplicates(self.hosts):
-                    frozen = self._frozen_of(stage)
-                    await self._coordinator.assign(successor, self._spans[stage], states[stage], frozen, role)
+                    await self._handover.hand(successor, stage, states[stage], role)
                 else:
                     self._coordinator.forget(stage, role)
         for stage in _duplicates(before) - _duplicates(self.hosts) - set(leaving.duplicates):
@@ -82,9 +58,7 @@ class Succession:
         return successor
 
     async def _announce(self) -> None:
-        view = self._shield.view(self.hosts)
-        self._on_view(view)
-        await self._coordinator.announce(view, [host.name for host in self.hosts])
+        await self._handover.announce(self._handover.shield.view(self.hosts), self.hosts)
 
 
 def _duplicates(hosts: Sequence[Host]) -> set[int]:

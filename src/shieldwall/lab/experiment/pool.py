@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -11,10 +10,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import active_children, get_context, parent_process
 from typing import TypeVar
 
-import torch
-import transformers
-
 from shieldwall.core.errors import Interrupted
+from shieldwall.lab.worker_process import set_up_worker
 from shieldwall.run.allocator import keep_freed_memory
 from shieldwall.run.signals import stop_signals
 
@@ -71,12 +68,8 @@ class Pool:
 
 def _set_up() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started this one ends it
-    torch.set_num_threads(1)
+    set_up_worker()
     keep_freed_memory()
-    gc.freeze()  # the libraries' own objects are looked at no more: with rarer looks a fifth of the time
-    gc.set_threshold(50_000)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

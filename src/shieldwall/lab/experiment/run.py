@@ -7,7 +7,6 @@ Each finished cell is on the disk before the next is begun in its place; a secon
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from shieldwall.core.errors import RunFolderError
-from shieldwall.core.files import remove_partials, storing
+from shieldwall.core.files import held_alone, remove_partials, storing
 from shieldwall.lab.experiment.base import BaseTask, base_task, is_ready, make_base, remove_unfinished
 from shieldwall.lab.experiment.cell import Cell
 from shieldwall.lab.experiment.choice import Choice, choose
@@ -194,19 +193,15 @@ def _claimed(out: Path, name: str) -> Iterator[None]:
         StorageError: SW-S101.
     """
     lock = out / CELLS / f"{name}.lock"
+    taken = RunFolderError(
+        "SW-R121",
+        "another process runs this experiment here",
+        where=str(out),
+        expected="one process at a time; it uses several cores by itself (--processes)",
+        got=f"{lock.name} is held",
+        remedy="wait for it, stop it, or give another --out",
+    )
     with storing(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("w")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunFolderError(
-                "SW-R121",
-                "another process runs this experiment here",
-                where=str(out),
-                expected="one process at a time; it uses several cores by itself (--processes)",
-                got=f"{lock.name} is held",
-                remedy="wait for it, stop it, or give another --out",
-            ) from error
+    with held_alone(lock, taken):
         yield

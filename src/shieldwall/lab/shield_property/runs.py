@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +10,10 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-import transformers
-
 from shieldwall.lab.shield_property.draw import draw_numbered, model_folder
 from shieldwall.lab.shield_property.journal import Journal, Row
 from shieldwall.lab.shield_property.laws import examine, promised_kinds
+from shieldwall.lab.worker_process import set_up_worker
 
 
 def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> Iterator[Row]:
@@ -31,7 +28,7 @@ def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> I
     journal.mend()
     done = journal.rows()
     missing = [number for number in range(runs) if number not in done]
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=set_up_worker)
     with tempfile.TemporaryDirectory() as models:
         try:
             for waiting in [pool.submit(_examine, seed, number, Path(models)) for number in missing]:
@@ -40,14 +37,6 @@ def run_missing(journal: Journal, seed: int, runs: int, processes: int = 1) -> I
                 yield row
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _set_up() -> None:
-    torch.set_num_threads(1)
-    gc.freeze()  # the libraries' own objects are looked at no more: with rarer looks a fifth of the time
-    gc.set_threshold(50_000)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
 
 
 def _examine(seed: int, number: int, models: Path) -> Row:
