@@ -1,7 +1,7 @@
 """How large an experiment is: models, steps, seeds, and which points of each grid are run.
 
 tiny    one family on one corpus, within half an hour of one core for each experiment
-small   the full grid: three families, three corpora; a cell takes two to five minutes of one core
+small   the full grid: three families, three corpora; a cell takes one to three minutes of one core
 gpu     the paper's sizes, on a CUDA device
 """
 
@@ -90,6 +90,7 @@ TINY = Scale(
 
 SMALL = Scale(
     name="small",
+    steps=600,
     pretrain_steps=2000,
     pretrain_rate=2e-3,
     tuning=(1e-3, 3e-3),
