@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
 
 
@@ -53,3 +55,25 @@ class Network(Protocol):
         Raises:
             TransportError: SW-T102; somebody of that name is there already.
         """
+
+
+def unknown_peer(name: str, known: Iterable[str]) -> TransportError:
+    """The error SW-T101: nobody is called that."""
+    return TransportError(
+        "SW-T101",
+        f'nobody is called "{name}"',
+        expected=f"one of: {', '.join(sorted(known))}",
+        got=name,
+        remedy="check the hosts of the plan",
+    )
+
+
+def name_taken(name: str, known: Iterable[str]) -> TransportError:
+    """The error SW-T102: somebody is called that already."""
+    return TransportError(
+        "SW-T102",
+        f'a peer called "{name}" is there already',
+        expected="a name of its own for each peer",
+        got=f"peers: {', '.join(sorted(known))}",
+        remedy="give the new peer another name",
+    )

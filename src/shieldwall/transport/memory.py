@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
+from shieldwall.transport.base import name_taken, unknown_peer
 
 
 class MemoryEndpoint:
@@ -56,13 +56,7 @@ class MemoryNetwork:
             TransportError: SW-T102; the name is taken.
         """
         if name in self._endpoints:
-            raise TransportError(
-                "SW-T102",
-                f'a peer called "{name}" is there already',
-                expected="a name of its own for each peer",
-                got=f"peers: {', '.join(sorted(self._endpoints))}",
-                remedy="give the new peer another name",
-            )
+            raise name_taken(name, self._endpoints)
         self._endpoints[name] = MemoryEndpoint(name, self)
         return self._endpoints[name]
 
@@ -73,11 +67,5 @@ class MemoryNetwork:
             TransportError: SW-T101; nobody is called that.
         """
         if destination not in self._endpoints:
-            raise TransportError(
-                "SW-T101",
-                f'nobody is called "{destination}"',
-                expected=f"one of: {', '.join(sorted(self._endpoints))}",
-                got=destination,
-                remedy="check the hosts of the plan",
-            )
+            raise unknown_peer(destination, self._endpoints)
         self._endpoints[destination].accept(sender, message)

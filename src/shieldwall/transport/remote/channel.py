@@ -1,0 +1,91 @@
+"""Settings of gRPC that both ends share, and the four ways to call the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from shieldwall.transport.codec import MAX_BODY_BYTES
+from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.link import PART_BYTES
+
+SERVER_NAME = "shieldwall"
+"""The name in every run's server certificate: what is verified is the run's authority, not where the machine stands."""
+
+SERVICE = "shieldwall.wire.v1.Wire"
+
+_LARGEST_PIECE_BYTES = max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+_PING_EVERY_MS = 1000
+_PING_TIMEOUT_MS = 1000
+
+COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", _LARGEST_PIECE_BYTES),
+    ("grpc.max_send_message_length", _LARGEST_PIECE_BYTES),
+    ("grpc.keepalive_time_ms", _PING_EVERY_MS),
+    ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # without it a stopped process is noticed after a minute
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+SERVER_OPTIONS = (
+    *COMMON_OPTIONS,
+    ("grpc.http2.min_ping_interval_without_data_ms", _PING_EVERY_MS // 2),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server behind it
+)
+CLIENT_OPTIONS = (
+    *COMMON_OPTIONS,
+    ("grpc.ssl_target_name_override", SERVER_NAME),
+    ("grpc.use_local_subchannel_pool", 1),  # each lane is a connection of its own
+    ("grpc.enable_retries", 0),
+)
+
+
+def open_channel(address: str, roots: bytes, key: bytes, certificate: bytes) -> grpc.aio.Channel:
+    """A channel to `HOST:PORT` over mutual TLS.
+
+    Args:
+        address: HOST:PORT.
+        roots: the run's authority, PEM.
+        key: this end's private key, PEM.
+        certificate: this end's certificate, PEM.
+    """
+    credentials = grpc.ssl_channel_credentials(roots, key, certificate)
+    return grpc.aio.secure_channel(address, credentials, options=CLIENT_OPTIONS)
+
+
+def carry(channel: grpc.aio.Channel) -> Any:
+    """A new call of `Carry`."""
+    return channel.stream_stream(
+        f"/{SERVICE}/Carry",
+        request_serializer=wire.Piece.SerializeToString,
+        response_deserializer=wire.Piece.FromString,
+    )()
+
+
+async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: float) -> bytes:
+    """One question in JSON, `Enrol` or `Renew`, and the answer.
+
+    Raises:
+        grpc.aio.AioRpcError: there is none.
+    """
+    call = channel.unary_unary(
+        f"/{SERVICE}/{method}",
+        request_serializer=wire.Plain.SerializeToString,
+        response_deserializer=wire.Plain.FromString,
+    )
+    answer: wire.Plain = await call(wire.Plain(json=json), timeout=timeout_s)
+    return bytes(answer.json)
+
+
+def handlers(enrol: Any, renew: Any, carry: Any) -> Sequence[grpc.GenericRpcHandler]:
+    """The service, from its three methods."""
+    plain = (wire.Plain.FromString, wire.Plain.SerializeToString)
+    methods = {
+        "Enrol": grpc.unary_unary_rpc_method_handler(enrol, *plain),
+        "Renew": grpc.unary_unary_rpc_method_handler(renew, *plain),
+        "Carry": grpc.stream_stream_rpc_method_handler(carry, wire.Piece.FromString, wire.Piece.SerializeToString),
+    }
+    return [grpc.method_handlers_generic_handler(SERVICE, methods)]

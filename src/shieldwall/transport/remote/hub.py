@@ -1,0 +1,145 @@
+"""The initiator's end of everything: its own parties, and a link to each worker. Whoever has no way to another is
+relayed here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from shieldwall.core.errors import TransportError
+from shieldwall.core.messages import Message
+from shieldwall.transport.base import name_taken, unknown_peer
+from shieldwall.transport.codec import pack, unpack
+from shieldwall.transport.remote.letters import Letter
+from shieldwall.transport.remote.link import Link
+
+Fault = Callable[[str, TransportError], None]
+"""Told who sent what cannot be used, and what was wrong with it."""
+
+
+class HubEndpoint:
+    """The end of one of the initiator's own parties."""
+
+    def __init__(self, name: str, hub: Hub) -> None:
+        self._name = name
+        self._hub = hub
+        self._arrived: asyncio.Queue[tuple[str, Message, float]] = asyncio.Queue()
+        self._sender = ""
+        self._arrived_s = 0.0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def send(self, destination: str, message: Message) -> None:
+        await self._hub.send(self._name, destination, message)
+
+    async def receive(self) -> Message:
+        self._sender, message, self._arrived_s = await self._arrived.get()
+        return message
+
+    @property
+    def sender(self) -> str:
+        return self._sender
+
+    @property
+    def arrived_s(self) -> float:
+        return self._arrived_s
+
+    def accept(self, sender: str, message: Message) -> None:
+        """Put a message of `sender` at the end of what this party has yet to receive."""
+        self._arrived.put_nowait((sender, message, time.perf_counter()))
+
+
+class Hub:
+    """Parties of the initiator and links to workers, by name.
+
+    Args:
+        may_pass: whether what one party sends to another may pass; in a star workers reach the centre alone.
+        on_fault: told of everything that came and cannot be used.
+    """
+
+    def __init__(self, may_pass: Callable[[str, str], bool], on_fault: Fault) -> None:
+        self._may_pass = may_pass
+        self._on_fault = on_fault
+        self._own: dict[str, HubEndpoint] = {}
+        self._links: dict[str, Link] = {}
+        self._gone: set[str] = set()
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self.relayed_bytes: dict[tuple[str, str], int] = {}
+        """What passed here from one worker to another."""
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        """The links that stand, by worker."""
+        return self._links
+
+    def join(self, name: str) -> HubEndpoint:
+        """The endpoint of one of the initiator's own parties.
+
+        Raises:
+            TransportError: SW-T102; the name is taken.
+        """
+        if name in self._own or name in self._links:
+            raise name_taken(name, {*self._own, *self._links})
+        self._own[name] = HubEndpoint(name, self)
+        return self._own[name]
+
+    async def attach(self, link: Link) -> None:
+        """A worker has come, or come anew: what it sends is passed on from now on."""
+        await self.detach(link.peer)
+        self._gone.discard(link.peer)
+        self._links[link.peer] = link
+        self._pumps[link.peer] = asyncio.create_task(self._pump(link), name=f"pump of {link.peer}")
+
+    async def detach(self, name: str) -> None:
+        """A worker is gone: what is under way to it is dropped, what it has sent and nobody has taken too."""
+        link = self._links.pop(name, None)
+        if link is None:
+            return
+        self._gone.add(name)
+        pump = self._pumps.pop(name)
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
+        await link.close()
+
+    async def close(self) -> None:
+        """Let go of all workers."""
+        for name in list(self._links):
+            await self.detach(name)
+
+    async def send(self, source: str, destination: str, message: Message) -> None:
+        """Hand over a message of one of the initiator's own parties; what is for a worker that is gone is dropped.
+
+        Raises:
+            TransportError: SW-T101; nobody was ever called that.
+        """
+        if destination in self._own:
+            self._own[destination].accept(source, message)
+        elif destination in self._links:
+            await self._links[destination].send(Letter(source, destination, pack(message)))
+        elif destination not in self._gone:
+            raise unknown_peer(destination, {*self._own, *self._links})
+
+    async def _pump(self, link: Link) -> None:
+        while (letter := await link.receive()) is not None:
+            try:
+                await self._pass_on(link.peer, letter)
+            except TransportError as error:
+                self._on_fault(link.peer, error)
+
+    async def _pass_on(self, source: str, letter: Letter) -> None:
+        """What a worker sent goes where it says, under the name of the link that it came over."""
+        destination = letter.destination
+        if not self._may_pass(source, destination):
+            raise unknown_peer(destination, {name for name in self._own if self._may_pass(source, name)})
+        if destination in self._own:
+            message = unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
+            self._own[destination].accept(source, message)
+        elif destination in self._links:
+            way = source, destination
+            self.relayed_bytes[way] = self.relayed_bytes.get(way, 0) + letter.packed.nbytes
+            await self._links[destination].send(Letter(source, destination, letter.packed))
+        elif destination not in self._gone:
+            raise unknown_peer(destination, {*self._own, *self._links})

@@ -1,0 +1,77 @@
+"""A call of gRPC as a lane, from the end that dials and from the end that listens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.refusals import refused, session_forgotten
+
+class DialledLane:
+    """The end that dials.
+
+    Args:
+        call: of the stub.
+        peer: who listens, for messages.
+    """
+
+    def __init__(self, call: Any, peer: str) -> None:
+        self._call = call
+        self._peer = peer
+
+    async def read(self) -> wire.Piece | None:
+        """As `Lane.read`.
+
+        Raises:
+            TransportError: SW-T109, the other end will not have this one; SW-T111, it does not know the session.
+        """
+        try:
+            piece = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            self._heed(error.code(), str(error.details()))
+            return None
+        if piece is not grpc.aio.EOF:
+            found: wire.Piece = piece
+            return found
+        self._heed(await self._call.code(), str(await self._call.details()))
+        return None
+
+    async def write(self, piece: wire.Piece) -> None:
+        try:
+            await self._call.write(piece)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise ConnectionError(str(error)) from error
+
+    def _heed(self, code: grpc.StatusCode, details: str) -> None:
+        """Raise what the other end has answered, where dialling again would be of no use."""
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            raise refused(self._peer, details)
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            raise session_forgotten(self._peer)
+
+
+class AnsweredLane:
+    """The end that listens.
+
+    Args:
+        context: of the call.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    async def read(self) -> wire.Piece | None:
+        try:
+            piece = await self._context.read()
+        except grpc.aio.BaseError:
+            return None
+        return None if piece is grpc.aio.EOF else piece
+
+    async def write(self, piece: wire.Piece) -> None:
+        try:
+            await self._context.write(piece)
+        except grpc.aio.BaseError as error:
+            raise ConnectionError(str(error)) from error

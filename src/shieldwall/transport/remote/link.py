@@ -1,0 +1,168 @@
+"""One peer as the other end of a wire: letters there and back in their order, whatever becomes of the connection.
+
+A link outlives its connections. Each letter has a number and is kept by its sender until the one whom it is for has
+taken it; when a connection is broken and made anew, each end says what it has, and the other goes on from there. So a
+letter arrives once, or the link is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from shieldwall.core.errors import TransportError
+from shieldwall.transport.codec.garbled import garbled
+from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.inbox import Inbox
+from shieldwall.transport.remote.letters import Letter
+from shieldwall.transport.remote.outbox import Outbox
+
+WINDOW_BYTES = 64 << 20
+"""What may be under way each way before a sender waits: a second's worth of half a gigabit."""
+PART_BYTES = 1 << 20
+
+
+class Lane(Protocol):
+    """A stream of pieces each way: one call of gRPC, seen from either end."""
+
+    async def read(self) -> wire.Piece | None:
+        """The next piece; None where the other end has closed or the connection is broken."""
+
+    async def write(self, piece: wire.Piece) -> None:
+        """Send a piece; waits while the connection is full.
+
+        Raises:
+            ConnectionError: the connection is broken.
+        """
+
+
+class Link:
+    """Letters to and from one peer.
+
+    Args:
+        peer: its name.
+        allowed_bytes: how many bytes a message of a kind may have that it sends.
+    """
+
+    def __init__(self, peer: str, allowed_bytes: Callable[[str], int]) -> None:
+        self.peer = peer
+        self._outbox = Outbox(WINDOW_BYTES, PART_BYTES)
+        self._inbox = Inbox(peer, allowed_bytes, WINDOW_BYTES)
+        self._arrived: asyncio.Queue[Letter | None] = asyncio.Queue()
+        self._to_send = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._taken = 0
+        self._acknowledged = 0
+        self.closed = False
+
+    @property
+    def received(self) -> int:
+        """The last letter that came whole and in order."""
+        return self._inbox.received
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the peer has not taken yet."""
+        return self._outbox.waiting_bytes
+
+    async def send(self, letter: Letter) -> None:
+        """Put a letter on its way; waits while the peer is far behind. After `close` it goes nowhere."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed or not self._outbox.full)
+        if not self.closed:
+            self._outbox.put(letter)
+            self._to_send.set()
+
+    async def receive(self) -> Letter | None:
+        """The next letter, waiting for one; None once the link is given up."""
+        letter = await self._arrived.get()
+        if letter is None:
+            self._arrived.put_nowait(None)
+            return None
+        self._inbox.release(letter)
+        self._taken += 1
+        self._to_send.set()
+        return letter
+
+    async def begin(self, received: int) -> None:
+        """A connection stands, over which the peer has got what comes before and with letter `received`.
+
+        Raises:
+            TransportError: SW-T107; it says that it has what it cannot have, or lacks what is not kept any more.
+        """
+        self._outbox.go_on_after(received)
+        self._inbox.begin_anew()
+        self._acknowledged = 0
+        self._to_send.set()
+        await self._tell()
+
+    async def carry(self, lane: Lane) -> None:
+        """Send and receive over a lane until it ends, from either side or because it is broken.
+
+        Raises:
+            TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up.
+        """
+        reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
+        writing = asyncio.create_task(self._write(lane), name=f"to {self.peer}")
+        try:
+            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            writing.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
+    async def close(self) -> None:
+        """Give the link up: what is under way is dropped, who waits is told."""
+        self.closed = True
+        self._arrived.put_nowait(None)
+        self._to_send.set()
+        await self._tell()
+
+    async def _read(self, lane: Lane) -> None:
+        while (piece := await lane.read()) is not None:
+            for letter in await self._take(piece):
+                self._arrived.put_nowait(letter)
+
+    async def _take(self, piece: wire.Piece) -> list[Letter]:
+        content = piece.WhichOneof("content")
+        if content == "part":
+            number = piece.part.number
+            if not self._inbox.knows(number):  # its head comes on another lane
+                async with self._changed:
+                    await self._changed.wait_for(lambda: self._inbox.knows(number))
+            return self._inbox.take_part(piece.part)
+        if content == "head":
+            letters = self._inbox.take_head(piece.head)
+        elif content == "ack":
+            self._outbox.acknowledge(piece.ack.number)
+            letters = []
+        else:
+            raise garbled(f"a piece from {self.peer}", "a head, a part or an acknowledgement", str(content))
+        await self._tell()
+        return letters
+
+    async def _write(self, lane: Lane) -> None:
+        try:
+            while not self.closed:
+                piece = self._next_piece()
+                if piece is not None:
+                    await lane.write(piece)
+                else:
+                    self._to_send.clear()
+                    await self._to_send.wait()
+        except ConnectionError:
+            return
+
+    def _next_piece(self) -> wire.Piece | None:
+        if self._taken > self._acknowledged:
+            self._acknowledged = self._taken
+            return wire.Piece(ack=wire.Ack(number=self._taken))
+        return self._outbox.next_piece()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

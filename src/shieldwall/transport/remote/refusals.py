@@ -1,0 +1,40 @@
+"""Why two ends of a wire part."""
+
+from __future__ import annotations
+
+from shieldwall.core.errors import TransportError
+
+SESSION_FORGOTTEN = "SW-T111"
+
+
+def refused(peer: str, why: str) -> TransportError:
+    """The error SW-T109: the other end will not have this one."""
+    return TransportError(
+        "SW-T109",
+        f"{peer} refuses the connection",
+        expected="to be taken in",
+        got=why,
+        remedy="do what its answer says; shieldwall doctor TICKET looks at each step of the way",
+    )
+
+
+def session_forgotten(name: str) -> TransportError:
+    """The error SW-T111: the initiator knows nothing of what was under way."""
+    return TransportError(
+        SESSION_FORGOTTEN,
+        f"the session of {name} is not known any more",
+        expected="a session of this process of the initiator",
+        got="one that was given up, or of a process before",
+        remedy="dial again with a new session; join does so by itself",
+    )
+
+
+def link_lost(why: str) -> TransportError:
+    """The error SW-T112: nobody is there any more."""
+    return TransportError(
+        "SW-T112",
+        "the initiator cannot be reached any more",
+        expected="an answer",
+        got=why,
+        remedy="see with shieldwall doctor TICKET which way is blocked; the same join command comes back to the run",
+    )

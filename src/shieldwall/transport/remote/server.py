@@ -1,0 +1,229 @@
+"""The port that workers dial: who is there is seen from its certificate, what it sends goes to the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+import grpc
+from cryptography import x509
+
+from shieldwall.core.errors import InputError, ShieldwallError, TransportError
+from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
+from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.lanes import AnsweredLane
+from shieldwall.transport.remote.link import Link
+from shieldwall.transport.remote.refusals import SESSION_FORGOTTEN, session_forgotten
+
+_GREETING_S = 10.0
+"""How long a connection may say nothing before its greeting."""
+_SESSION_BYTES = 16
+_MAX_LANES = 16
+
+
+class Gate(Protocol):
+    """Who may come in."""
+
+    def member(self, certificate: x509.Certificate) -> str:
+        """Name of the member that this certificate's key belongs to.
+
+        Raises:
+            TransportError, InputError: it belongs to none, or to one that is banned.
+        """
+
+    async def enrol(self, certificate: x509.Certificate, request: bytes) -> bytes:
+        """The answer to a guest who wants to become a member.
+
+        Raises:
+            TransportError, InputError: it does not become one, and why.
+        """
+
+    async def renew(self, certificate: x509.Certificate, request: bytes) -> bytes:
+        """The answer to a member who wants its certificate renewed.
+
+        Raises:
+            TransportError, InputError: it does not get one, and why.
+        """
+
+
+@dataclass(slots=True)
+class _Session:
+    session: bytes
+    link: Link
+    dialled: int = 0
+    lanes: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+
+
+class WireServer:
+    """Answers the calls of `wire.proto`.
+
+    Args:
+        hub: gets a link for each member that dials.
+        gate: knows who is a member.
+        allowed_bytes: how many bytes a message of a kind may have that a member sends.
+        on_refused: told of everything that was refused, with where it came from.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        gate: Gate,
+        allowed_bytes: Callable[[str], int],
+        on_refused: Callable[[str, ShieldwallError], None],
+    ) -> None:
+        self._hub = hub
+        self._gate = gate
+        self._allowed_bytes = allowed_bytes
+        self._on_refused = on_refused
+        self._sessions: dict[str, _Session] = {}
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers(handlers(self._enrol, self._renew, self._carry))
+
+    async def listen(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Open the port; gives its number, which is drawn where `address` has 0.
+
+        Raises:
+            TransportError: SW-T110; it cannot be opened.
+        """
+        try:
+            port: int = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise _no_port(address, str(error)) from error
+        await self._server.start()
+        return port
+
+    async def stop(self) -> None:
+        """Close the port and all connections."""
+        await self._hub.close()
+        await self._server.stop(None)
+
+    async def drop(self, name: str) -> None:
+        """End a member's connections and its link; it may dial again."""
+        session = self._sessions.pop(name, None)
+        if session:
+            await _end(session)
+            await self._hub.detach(name)
+
+    def is_connected(self, name: str) -> bool:
+        """Whether a connection of this member stands."""
+        return name in self._sessions and bool(self._sessions[name].lanes)
+
+    async def _enrol(self, request: wire.Plain, context: Any) -> wire.Plain:
+        return await self._answer(self._gate.enrol, request, context)
+
+    async def _renew(self, request: wire.Plain, context: Any) -> wire.Plain:
+        return await self._answer(self._gate.renew, request, context)
+
+    async def _answer(
+        self, ask: Callable[[x509.Certificate, bytes], Awaitable[bytes]], request: wire.Plain, context: Any
+    ) -> wire.Plain:
+        try:
+            return wire.Plain(json=await ask(_certificate_of(context), request.json))
+        except (InputError, TransportError) as error:
+            await self._refuse(context, error)
+
+    async def _carry(self, _: Any, context: Any) -> None:
+        lane = AnsweredLane(context)
+        try:
+            name = self._gate.member(_certificate_of(context))
+            hello = await _greeting(lane, name)
+            session = await self._begin(name, hello)
+        except (InputError, TransportError) as error:
+            await self._refuse(context, error)
+        greeting = wire.Hello(
+            session=hello.session, dialled=hello.dialled, lane=hello.lane, received=session.link.received
+        )
+        task = asyncio.current_task()
+        if task:
+            session.lanes[hello.lane] = task
+        try:
+            await lane.write(wire.Piece(hello=greeting))
+            await session.link.carry(lane)
+        except ConnectionError:
+            return
+        except TransportError as error:
+            self._sessions.pop(name, None)
+            await self._hub.detach(name)
+            await self._refuse(context, error)
+        finally:
+            if session.lanes.get(hello.lane) is task:
+                del session.lanes[hello.lane]
+
+    async def _begin(self, name: str, hello: wire.Hello) -> _Session:
+        """The session that a greeting belongs to: a new one, the one that stands, or that one dialled anew."""
+        session = self._sessions.get(name)
+        if session is None or session.session != hello.session or session.link.closed:
+            if not hello.fresh:
+                raise session_forgotten(name)
+            if session:
+                await _end(session)
+            session = _Session(hello.session, Link(name, self._allowed_bytes))
+            self._sessions[name] = session
+            await self._hub.attach(session.link)
+        if hello.dialled < session.dialled:
+            raise _garbled_greeting(name, f"dialled for the {session.dialled}th time or later", str(hello.dialled))
+        if hello.dialled > session.dialled:
+            session.dialled = hello.dialled
+            await _end(session)
+            await session.link.begin(hello.received)
+        return session
+
+    async def _refuse(self, context: Any, error: ShieldwallError) -> NoReturn:
+        self._on_refused(context.peer(), error)
+        forgotten = error.code == SESSION_FORGOTTEN
+        code = grpc.StatusCode.FAILED_PRECONDITION if forgotten else grpc.StatusCode.PERMISSION_DENIED
+        await context.abort(code, str(error))
+        raise error
+
+
+async def _end(session: _Session) -> None:
+    lanes = [task for task in session.lanes.values() if task is not asyncio.current_task()]
+    session.lanes.clear()
+    for lane in lanes:
+        lane.cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
+
+
+def _certificate_of(context: Any) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(context.auth_context()["x509_pem_cert"][0])
+
+
+async def _greeting(lane: AnsweredLane, name: str) -> wire.Hello:
+    try:
+        piece = await asyncio.wait_for(lane.read(), _GREETING_S)
+    except TimeoutError as error:
+        raise _garbled_greeting(name, f"a greeting within {_GREETING_S:g} s", "nothing") from error
+    if piece is None or piece.WhichOneof("content") != "hello":
+        raise _garbled_greeting(name, "a greeting", "something else" if piece else "the end")
+    hello: wire.Hello = piece.hello
+    if len(hello.session) != _SESSION_BYTES or hello.lane >= _MAX_LANES:
+        raise _garbled_greeting(name, f"a session of {_SESSION_BYTES} bytes and at most {_MAX_LANES} lanes", str(hello))
+    return hello
+
+
+def _garbled_greeting(name: str, expected: str, got: str) -> TransportError:
+    return TransportError(
+        "SW-T107",
+        "a message cannot be read",
+        where=f"the greeting of {name}",
+        expected=expected,
+        got=got,
+        state="nothing of it was used",
+        remedy="see that both ends run the same version of shieldwall",
+    )
+
+
+
+
+def _no_port(address: str, why: str) -> TransportError:
+    return TransportError(
+        "SW-T110",
+        f"{address} cannot be listened on",
+        where=address,
+        expected="an address of this machine and a port that nobody uses",
+        got=why[:200],
+        remedy="give another port to --listen, or stop the process that has it (ss -ltnp shows it)",
+    )
