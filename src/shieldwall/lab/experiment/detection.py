@@ -137,7 +137,7 @@ def _row(found: Finished, attack: CellAttack, clean: Finished) -> dict[str, Any]
         "caught": len(caught) / len(outcome.struck) if outcome.struck else None,
         "steps_to_detection": first - outcome.struck[0] if first is not None else None,
         "culprits": list(outcome.culprits),
-        "culprit_right": _is_right(outcome.culprits, attack.kind),
+        "culprit_right": _is_right(outcome.culprits, attack.kind) if outcome.struck else None,
         "false_accusations": outcome.false_accusations,
         "loss_difference": None if None in losses else float(losses[0] or 0.0) - float(losses[1] or 0.0),
         "same_weights": outcome.weights_root == clean.outcome.weights_root,
@@ -145,7 +145,7 @@ def _row(found: Finished, attack: CellAttack, clean: Finished) -> dict[str, Any]
 
 
 def _is_right(culprits: tuple[str, ...], kind: str) -> bool | None:
-    """Whether the attacker and nobody else was named; None where nobody was and a refusal is all there is."""
+    """Whether the attacker of a struck run and nobody else was named; None where a refusal is all there is."""
     if not culprits:
         return None if kind in REFUSED else False
     return culprits == (ATTACKER,)

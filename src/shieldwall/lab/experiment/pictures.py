@@ -98,7 +98,7 @@ def _draw_bar(axes: Axes, x: float, width: float, bar: Bar, colour: str, top: fl
         axes.bar(x, height - 1.0, 0.9 * width, bottom=1.0, color=colour, hatch="//" if endless else None)
         if least is not None and greatest is not None and least < greatest:
             axes.plot([x, x], [least, greatest], color="black", linewidth=1.2)
-        axes.annotate("∞" if endless else f"{mean:.2g}", (x, greatest or height), fontsize=6, ha="center", va="bottom")
+        axes.annotate("∞" if endless else f"{mean:.3g}", (x, greatest or height), fontsize=6, ha="center", va="bottom")
     if bar.paper is not None:
         axes.plot([x], [bar.paper], "x", color="black", markersize=6)
 

@@ -20,9 +20,9 @@ from shieldwall.core.files import write_whole
 from shieldwall.data import read_corpus
 
 _ENDINGS = (".jsonl", ".parquet", ".txt")
-_TRAINING = ("train*", "valid*")
+_TRAINING = ("*train*", "*valid*")
 """WikiText-2 is used as it is given: where its official training text is not, its validation text is trained on."""
-_TEST = ("test*",)
+_TEST = ("*test*",)
 _TEST_SHARE = 0.1
 
 _FOLDERS = {"wikitext": ("wikitext2", "text"), "arxiv": ("arxiv", "abstract"), "openwebtext": ("openwebtext", "text")}
@@ -79,7 +79,7 @@ def _find_file(folder: Path, patterns: Sequence[str]) -> Path:
         "SW-C123",
         "the folder of data lacks a text",
         where=f"--data, {folder}",
-        expected=f"a file named {' or '.join(patterns)} that ends in {', '.join(_ENDINGS)}",
+        expected=f"a file whose name has {' or '.join(pattern.strip('*') for pattern in patterns)} in it and ends in {', '.join(_ENDINGS)}",
         got="none" if folder.is_dir() else "no such folder",
         remedy="give the folder that holds wikitext2/, arxiv/ and openwebtext/, or leave --data out: then the text"
         " that Python carries is used",
