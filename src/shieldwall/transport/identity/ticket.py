@@ -110,10 +110,10 @@ def read_ticket(text: str) -> Ticket:
     seconds, uses, secret, names = unpack(text)
     try:
         expires = from_seconds(seconds)
-        run, addresses = names[0].decode(), tuple(name.decode() for name in names[2:])
+        run, authority, addresses = names[0].decode(), names[1], tuple(name.decode() for name in names[2:])
     except (ValueError, OverflowError, IndexError, OSError) as error:
         raise _cannot_say("a date, a run's name, a certificate and addresses", "something else") from error
-    return Ticket(addresses=addresses, run=run, authority=names[1], secret=secret, expires=expires, uses=uses)
+    return Ticket(addresses=addresses, run=run, authority=authority, secret=secret, expires=expires, uses=uses)
 
 
 def check_address(address: str) -> None:
