@@ -66,7 +66,7 @@ def test_what_is_no_authority_is_refused(tmp_path: Path) -> None:
         own[:-40],
         private_pem(key),
         pem(authority_certificate("a", key)),
-        private_pem(ec.generate_private_key(ec.SECP384R1())) + pem(authority_certificate("a", key)),  # type: ignore[arg-type]
+        private_pem(ec.generate_private_key(ec.SECP384R1())) + pem(authority_certificate("a", key)),
     ):
         path.write_bytes(content)
         assert refused() in ("something else", "a key and the certificate of another one")

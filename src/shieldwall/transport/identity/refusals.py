@@ -26,8 +26,8 @@ def used_up(invitation: Invitation) -> TicketError:
     return TicketError(
         "SW-T205",
         "the ticket is used up",
-        expected=f"a ticket with which fewer than {invitation.uses} have joined",
-        got=f"{invitation.used} have",
+        expected=f"one of the first {invitation.uses} to join with it",
+        got=f"{invitation.used} joined before",
         remedy="ask for a new ticket: shieldwall invite RUN --uses N",
     )
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of identities."""
+"""The fixture `gate`; a test module that uses it names this one in `pytest_plugins`."""
 
 from __future__ import annotations
 
