@@ -307,6 +307,14 @@ def test_signing_keys_of_small_order_are_refused() -> None:
     assert not any(_holds(honest, identity_point + bytes(32), bytes([n])) for n in range(200))
 
 
+def test_a_signature_that_anybody_can_write_enrols_nobody(machine: Machine) -> None:
+    weak = (1).to_bytes(32, "little")
+    assert _holds(weak, weak + bytes(32), b"whatever is said")
+    error = refused(machine, replace(machine.request(), signing_key=weak, signature=weak + bytes(32)))
+    assert error.code == "SW-T221"
+    assert "whose signatures bind" in str(error)
+
+
 def _holds(public: bytes, signature: bytes, message: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)

@@ -68,9 +68,7 @@ class Book:
             StorageError: SW-S101.
         """
         path = private / BOOK_FILE
-        create_book_file(path)
-        with writing(path) as connection:
-            connection.execute("INSERT INTO run VALUES (?, ?, '[]')", (run, authority))
+        create_book_file(path, run, authority)
         return cls(path, run, authority)
 
     @classmethod

@@ -44,8 +44,13 @@ CREATE TABLE tls_keys (
 """
 
 
-def create_book_file(path: Path) -> None:
-    """A new, empty book.
+def create_book_file(path: Path, run: str, authority: str) -> None:
+    """A new book without members, there whole or not at all.
+
+    Args:
+        path: where it is to be.
+        run: the run's name.
+        authority: fingerprint of the run's authority.
 
     Raises:
         IdentityError: SW-T212; there is one already.
@@ -59,6 +64,7 @@ def create_book_file(path: Path) -> None:
     write_private(partial, b"", unusable_book)
     with storing(path), sqlite_as_os(), closing(_connect(partial)) as connection:
         connection.executescript(f"BEGIN; PRAGMA application_id = {_MARK}; {_SCHEMA} COMMIT;")
+        connection.execute("INSERT INTO run VALUES (?, ?, '[]')", (run, authority))
     with storing(path):
         partial.replace(path)
         flush_to_disk(path.parent)
