@@ -70,9 +70,11 @@ def test_every_folder_is_a_known_room() -> None:
     assert found <= set(ALLOWED) | COMPOSERS
 
 
-@pytest.mark.parametrize("module", ["shieldwall", "shieldwall.schedule", "shieldwall.cli"])
+@pytest.mark.parametrize(
+    "module", ["shieldwall", "shieldwall.schedule", "shieldwall.cli", "shieldwall.transport.identity.gate"]
+)
 def test_a_light_import_stays_light(module: str) -> None:
-    """Plans and the command's own help need no torch; importing the package imports nothing else of it."""
+    """Plans, tickets and the command's own help need no torch; importing the package imports nothing else of it."""
     script = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'matplotlib'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,13 +8,16 @@
     |   |-- PlanError         SW-P...  schedule, hosts, memory
     |   |-- CheckpointError   SW-K...  saved state that cannot be used
     |   |-- RunFolderError    SW-R...  the run's folder
-    |   `-- LedgerFileError   SW-L2..  no ledger, evidence or key file that can be used
+    |   |-- LedgerFileError   SW-L2..  no ledger, evidence or key file that can be used
+    |   |-- TicketError       SW-T20.  a ticket that does not let anybody in
+    |   `-- IdentityError     SW-T21.  keys, certificates, the book of members
     |-- VerificationError     exit code 3: what is recorded does not hold
     |   `-- LedgerError       SW-L1..  the ledger or its evidence is not what was signed
     `-- RunError              exit code 1: it happened on the way, the last whole checkpoint stands
         |-- NonFiniteError    SW-N...  a NaN or an infinity
         |-- StorageError      SW-S...  the disk refused
-        |-- TransportError    SW-T...  a message that should not be
+        |-- TransportError    SW-T1..  a message that should not be
+        |-- EnrolmentError    SW-T22.  the run does not let this machine in
         |-- BenchmarkError    SW-B...  a process that a benchmark needs ended or hung
         `-- Interrupted       SW-I...  a signal stopped the run, its state is saved (exit code 130)
 
@@ -107,6 +110,14 @@ class LedgerFileError(InputError):
     """A ledger, a piece of evidence or a key file is absent or cannot be used here."""
 
 
+class TicketError(InputError):
+    """A ticket is none, is damaged, or is not good any more."""
+
+
+class IdentityError(InputError):
+    """A key, a certificate or the book of members is absent or cannot be used here."""
+
+
 class VerificationError(ShieldwallError):
     """What is recorded of a run does not hold."""
 
@@ -151,6 +162,10 @@ class StorageError(RunError):
 
 class TransportError(RunError):
     """A message arrived that should not be."""
+
+
+class EnrolmentError(RunError):
+    """A run does not let a machine in, or not any more."""
 
 
 class BenchmarkError(RunError):

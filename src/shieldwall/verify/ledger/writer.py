@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shieldwall.core.databases import sqlite_as_os, transaction
 from shieldwall.core.errors import LedgerFileError
 from shieldwall.core.files import PARTIAL, flush_to_disk, storing
 from shieldwall.core.signing import Identity, Signed, Statement
@@ -60,7 +60,7 @@ class LedgerWriter:
         partial = path.with_name(path.name + PARTIAL)
         partial.unlink(missing_ok=True)
         writer = cls(partial, identity, Tail(run=record.run, rows=0, head=GENESIS, step=0, view=-1, attempt=-1))
-        with storing(path), _sqlite_as_os():
+        with storing(path), sqlite_as_os():
             writer._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             writer._connection.execute(SCHEMA)
         writer.append(identity.sign(record))
@@ -179,7 +179,7 @@ class LedgerWriter:
         Raises:
             StorageError: SW-S101; the ledger is as it was.
         """
-        with self._transaction():
+        with transaction(self._connection, self.path):
             self._insert()
         self._written()
 
@@ -190,7 +190,7 @@ class LedgerWriter:
             StorageError: SW-S101; the ledger is as it was.
         """
         self.flush()
-        with storing(self.path), _sqlite_as_os():
+        with storing(self.path), sqlite_as_os():
             self._connection.execute("PRAGMA journal_mode = DELETE")  # leaves no second file behind
         self._connection.close()
 
@@ -233,34 +233,13 @@ class LedgerWriter:
         self._count += len(self._pending)
         self._pending = []
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with storing(self.path), _sqlite_as_os():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with storing(path), _sqlite_as_os():
+    with storing(path), sqlite_as_os():
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
     return connection
-
-
-@contextmanager
-def _sqlite_as_os() -> Iterator[None]:
-    """What SQLite says of the disk, as the operating system would say it."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(str(error)) from error
 
 
 def _cannot_go_on(path: Path, expected: str, got: str) -> LedgerFileError:
