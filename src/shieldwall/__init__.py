@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from shieldwall.core.version import VERSION
+
 if TYPE_CHECKING:
     from shieldwall.config.config import Config
     from shieldwall.core.errors import (
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from shieldwall.verify.ledger.report import LedgerReport
     from shieldwall.verify.ledger.show import show_ledger
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOME = {
     "CheckpointError": "core.errors",

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from shieldwall.cli_machines import add_machine_commands
 from shieldwall.core.errors import ConfigError, ShieldwallError
 
 
@@ -36,6 +37,8 @@ app.add_typer(config_app, name="config")
 ledger_app = typer.Typer(help="What was signed in a run, and who was found out.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
+add_machine_commands(app)
+
 ConfigFile = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Configuration; the embedded default if left out.")
 ]
@@ -55,6 +58,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in DIR from its last checkpoint.")
     ] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Let workers on other machines dial here; prints the ticket for them."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model through the pipeline.
@@ -63,6 +70,8 @@ def train(
     Python carries, cut into six stages; minutes on two cores, no download.
 
     Ctrl-C stops at the end of the step and saves; the same command with --resume goes on bit for bit.
+
+    With --listen the middle stages are on other machines: the run begins when all its workers have joined.
     """
     from shieldwall.config import Config
     from shieldwall.core.errors import RunFolderError
@@ -82,7 +91,7 @@ def train(
             got="neither",
             remedy="shieldwall train --run runs/NAME --resume",
         )
-    result = run_train(given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json))
+    result = run_train(given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json), listen=listen)
     if as_json:
         _print_json(result.summary.model_dump())
         return

@@ -173,7 +173,9 @@ class RespondSection(Section):
 class TransportSection(Section):
     """How frames travel."""
 
-    kind: Literal["memory"] = Field("memory", description="memory: all hosts in this process")
+    kind: Literal["memory", "grpc"] = Field(
+        "memory", description="memory: all hosts in this process; grpc: workers on other machines, as --listen says"
+    )
     compression: Literal["none"] = Field("none", description="none: tensors travel bit for bit")
 
 

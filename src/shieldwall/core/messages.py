@@ -74,6 +74,32 @@ class StageState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """Order: this is the run, and what everybody in it must do alike. The first that a worker on another machine hears.
+
+    `model` and `adapter` are configurations as JSON, of transformers and of peft; `adapter` is empty without adapters.
+    """
+
+    run: str
+    topology: str
+    checked: bool
+    threads: int
+    seed: int
+    model: str
+    attention: str
+    dtype: str
+    autocast: bool
+    adapter: str
+    optimizer: str
+    """Its settings as JSON."""
+    gradient_checkpointing: bool
+    frame_bytes: int
+    """The largest message with a tensor that crosses a border."""
+    state_bytes: int
+    """The largest message with the state of a stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assign:
     """Order: hold this stage, or a duplicate of it, from now on, in this state."""
 
@@ -399,7 +425,8 @@ class NonFinite:
 
 
 Order = (
-    Assign
+    Welcome
+    | Assign
     | Release
     | View
     | Play

@@ -33,7 +33,7 @@ async def deploy_apart(
     compute_of: Callable[[str], Compute] | None = None,
     shield: Shield | None = None,
 ) -> AsyncIterator[Coordinator]:
-    """As `run.deployment.deploy_in_process`, with tokens for every host."""
+    """As `run.deployment.deploy`, with tokens for every host."""
     network = MemoryNetwork()
     oversight = shield.oversight if shield else None
     coordinator = Coordinator(network.join(COORDINATOR), run, stage_of, clipping, oversight=oversight)

@@ -34,7 +34,7 @@ from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.run.allocator import keep_freed_memory
-from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.deployment import deploy
 from shieldwall.schedule import Plan
 
 SCHEDULES = ("gpipe", "1f1b")
@@ -137,8 +137,8 @@ async def _pipeline_way(pair: Pair, device: str, folder: Path, steps: Steps) -> 
 def _deploy_on(
     device: torch.device, plan: Plan, settings: HostSettings, feed: Feed, **options: Any
 ) -> AbstractAsyncContextManager[Coordinator]:
-    """As `deploy_in_process`, on `device`."""
-    return deploy_in_process(plan, replace(settings, device=device), feed, **options)
+    """As `deploy`, on `device`."""
+    return deploy(plan, replace(settings, device=device), feed, **options)
 
 
 def rank_tasks(settings: SideBySideSettings, stages: int, device: str, folder: Path) -> Sequence[RankTask]:

@@ -38,7 +38,7 @@ from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.recovery.detour import Detour
 from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.defence import RESPONSES
-from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
 from shieldwall.run.handover import Handover
 from shieldwall.run.recompute import StageRecompute
@@ -244,7 +244,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
     holdings = list(stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype))
     shield = _shield(case, settings, holdings, record) if case.when else None
     feed = CaseFeed(case)
-    deployment = deploy_in_process(
+    deployment = deploy(
         plan,
         settings,
         feed,

@@ -26,7 +26,7 @@ from shieldwall.pipeline.feed import MicroBatch
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.recovery.views import with_duplicates
-from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.deployment import deploy
 from shieldwall.run.ledger_record import LedgerRecord
 from shieldwall.run.recompute import StageRecompute, no_frozen
 from shieldwall.run.session import assign_both
@@ -80,7 +80,7 @@ class Size:
 
 
 Deploy = Callable[..., AbstractAsyncContextManager[Coordinator]]
-"""`deploy_in_process`, or something that is called alike."""
+"""`deploy`, or something that is called alike."""
 
 
 class Trainer(Protocol):
@@ -141,7 +141,7 @@ async def pipeline_trainer(
     plan: Plan,
     *,
     compute_of: Callable[[str], Compute] | None = None,
-    deploy: Deploy = deploy_in_process,
+    deploy: Deploy = deploy,
     gradient_checkpointing: bool = False,
     ledger: Path | None = None,
 ) -> AsyncIterator[PipelineTrainer]:

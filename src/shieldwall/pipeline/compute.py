@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from shieldwall.schedule import Action
@@ -30,6 +31,19 @@ class InlineCompute:
     async def run(self, action: Action, work: Callable[[], T]) -> T:
         del action
         return work()
+
+
+class ThreadCompute:
+    """Computes in one thread beside the event loop, so that the host hears, answers and beats while it computes."""
+
+    leaves_loop = True
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+
+    async def run(self, action: Action, work: Callable[[], T]) -> T:
+        del action
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 class PacedCompute:

@@ -93,6 +93,7 @@ def raise_shield(
     *,
     names: Sequence[str],
     step: int,
+    elsewhere: Mapping[str, bytes] | None = None,
 ) -> Defence:
     """Keys, ledger, court and guards for a run that begins or goes on at `step`.
 
@@ -104,6 +105,7 @@ def raise_shield(
         holdings: what each stage starts from.
         names: everybody who may take part.
         step: the first step.
+        elsewhere: public keys of those who are on other machines.
 
     Raises:
         LedgerFileError, LedgerError: SW-L...; the ledger that is there cannot be gone on with, or it is lost.
@@ -113,7 +115,7 @@ def raise_shield(
     if step and not begun:
         raise _lost(folder, step)
     keys = RunKeys(folder.private, begun=begun)
-    parties = Parties(names, keys.identity)
+    parties = Parties(names, keys.identity, elsewhere)
     frozen: dict[int, Mapping[str, Tensor]] = {}
     states: dict[int, StageState] = {}
     for holding in holdings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from shieldwall.core.hooks import Hook
@@ -17,11 +17,11 @@ from shieldwall.pipeline.host import StageHost
 from shieldwall.pipeline.server import Server
 from shieldwall.run.shield import Shield
 from shieldwall.schedule import Plan
-from shieldwall.transport import MemoryNetwork, StarNetwork
+from shieldwall.transport import MemoryNetwork, Network, StarNetwork
 
 
 @asynccontextmanager
-async def deploy_in_process(
+async def deploy(
     plan: Plan,
     settings: HostSettings,
     feed: Feed,
@@ -33,8 +33,10 @@ async def deploy_in_process(
     compute_of: Callable[[str], Compute] | None = None,
     shield: Shield | None = None,
     spares: Sequence[str] = (),
+    network: Network | None = None,
+    elsewhere: Collection[str] = (),
 ) -> AsyncIterator[Coordinator]:
-    """All hosts of `plan` as coroutines of this process over a memory transport, and their coordinator.
+    """The hosts of `plan` as coroutines of this process, and their coordinator.
 
     Args:
         plan: who holds which stage, and whether hosts talk to each other or through the server.
@@ -47,6 +49,8 @@ async def deploy_in_process(
         compute_of: compute by host name; at once on the event loop if not given.
         shield: keeps everybody's records and judges over them; None where nothing is checked.
         spares: names of hosts that hold nothing yet.
+        network: over which hosts talk; within this process if not given.
+        elsewhere: names of hosts that are in other processes and reached over `network`; they are not made here.
 
     Raises:
         PlanError: SW-P112; hooks are given for a host that the plan does not have.
@@ -58,7 +62,7 @@ async def deploy_in_process(
         if name not in spares:
             plan.lane_of(name)
     star = plan.topology == "star"
-    network = StarNetwork() if star else MemoryNetwork()
+    network = network or (StarNetwork() if star else MemoryNetwork())
     coordinator = Coordinator(
         network.join(COORDINATOR),
         run,
@@ -70,6 +74,8 @@ async def deploy_in_process(
     try:
         async with asyncio.TaskGroup() as group:
             for name in names:
+                if name in elsewhere:
+                    continue
                 hooks = (hooks_of or {}).get(name, ())
                 stage_host = StageHost(
                     network.join(name),

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from transformers import PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from shieldwall.config import Config
 from shieldwall.core.hooks import Hook
-from shieldwall.core.ids import Role
+from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.lines import read_lines
 from shieldwall.core.messages import StageState, View
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.models.lora_file import write_lora
 from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.clip import Clipping
+from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.defence import Defence, raise_shield
-from shieldwall.run.deployment import deploy_in_process
+from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
+from shieldwall.run.machines.listen import Listen
+from shieldwall.run.machines.muster import Machines, Muster
+from shieldwall.run.machines.welcome import describe
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
@@ -54,6 +60,8 @@ class TrainingSession:
     view: ProgressView
     hooks_of: Mapping[str, Sequence[Hook]]
     stop_wanted: Callable[[], bool]
+    listen: Listen | None
+    """Where workers on other machines dial; None where all hosts are in this process."""
     before_close: Callable[[LoopResult], None]
     """Called when all is done but the closing of the ledger, after which nothing can be added."""
     started: float
@@ -77,9 +85,22 @@ class TrainingSession:
             adapter=Path(config.model.adapter) if config.model.adapter else None,
             seed=config.run.seed,
         )
+        async with self._machines(settings) as machines:
+            return await self._play(settings, feed, origin, skeleton, machines)
+
+    async def _play(
+        self,
+        settings: HostSettings,
+        feed: BlockFeed,
+        origin: Origin,
+        skeleton: PreTrainedModel,
+        machines: Machines | None,
+    ) -> LoopResult:
+        config, run_plan, source = self.config, self.run_plan, self.materials.source
         attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config))
-        defence = self._raise_shield(settings, stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype))
-        deployment = deploy_in_process(
+        holdings = stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype)
+        defence = self._raise_shield(settings, holdings, machines.keys if machines else {})
+        deployment = deploy(
             run_plan.plan,
             settings,
             feed,
@@ -89,6 +110,9 @@ class TrainingSession:
             hooks_of=_all_hooks(self.hooks_of, attackers),
             shield=defence.shield if defence else None,
             spares=spare_names(config) if defence else (),
+            compute_of=(lambda _: ThreadCompute()) if machines else None,
+            network=machines.hub if machines else None,
+            elsewhere=machines.names if machines else (),
         )
         try:
             async with deployment as coordinator:
@@ -135,7 +159,37 @@ class TrainingSession:
             defence.writer.close()
         return result
 
-    def _raise_shield(self, settings: HostSettings, holdings: Iterable[Holding]) -> Defence | None:
+    @asynccontextmanager
+    async def _machines(self, settings: HostSettings) -> AsyncIterator[Machines | None]:
+        """Workers on other machines, once all of them are there; None where all hosts are in this process."""
+        if self.listen is None:
+            yield None
+            return
+        config, plan = self.config, self.run_plan.plan
+        muster = Muster(
+            folder=self.folder,
+            run=config.run.name,
+            listen=self.listen,
+            topology=plan.topology,
+            welcome=describe(
+                settings,
+                run=config.run.name,
+                topology=plan.topology,
+                checked=config.checks,
+                threads=config.run.threads,
+                frame_bytes=self.run_plan.border_bytes,
+                state_bytes=max(self.run_plan.memory_bytes.values()),
+            ),
+            view=self.view,
+            stop_wanted=self.stop_wanted,
+        )
+        names = [host.name for host in plan.hosts if host.name != INITIATOR]
+        async with muster.gather([*names, *spare_names(config)]) as machines:
+            yield machines
+
+    def _raise_shield(
+        self, settings: HostSettings, holdings: Iterable[Holding], elsewhere: Mapping[str, bytes]
+    ) -> Defence | None:
         """The shield and its ledger, where the configuration wants work checked."""
         config, plan = self.config, self.run_plan.plan
         if not config.checks:
@@ -148,6 +202,7 @@ class TrainingSession:
             holdings,
             names=[*(host.name for host in plan.hosts), *spare_names(config)],
             step=self.start.progress.step if self.start else 0,
+            elsewhere=elsewhere,
         )
 
     def _handover(

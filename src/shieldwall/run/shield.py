@@ -22,10 +22,18 @@ class Parties:
     Args:
         names: of everybody who may take part, spares included.
         initiator: the initiator's key; drawn anew if not given.
+        elsewhere: public keys of those whose private keys are on other machines.
     """
 
-    def __init__(self, names: Iterable[str], initiator: Identity | None = None) -> None:
-        self._identities = {name: Identity(name) for name in names if name != INITIATOR}
+    def __init__(
+        self,
+        names: Iterable[str],
+        initiator: Identity | None = None,
+        elsewhere: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._elsewhere = dict(elsewhere or {})
+        here = [name for name in names if name != INITIATOR and name not in self._elsewhere]
+        self._identities = {name: Identity(name) for name in here}
         self._identities[INITIATOR] = initiator or Identity(INITIATOR)
 
     def __getitem__(self, name: str) -> Identity:
@@ -34,7 +42,7 @@ class Parties:
     @property
     def keys(self) -> dict[str, bytes]:
         """Everybody's public key, 32 bytes each."""
-        return {name: identity.public for name, identity in self._identities.items()}
+        return {name: identity.public for name, identity in self._identities.items()} | self._elsewhere
 
 
 class Shield:

@@ -40,6 +40,7 @@ from shieldwall.run.folder import (
 )
 from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
+from shieldwall.run.machines.listen import Listen
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless, spare_names
@@ -65,6 +66,7 @@ def train(
     resume: bool = False,
     view: ProgressView | None = None,
     hooks_of: Mapping[str, Sequence[Hook]] | None = None,
+    listen: str | None = None,
 ) -> TrainResult:
     """Train a model through the pipeline and leave a run's folder behind.
 
@@ -74,6 +76,8 @@ def train(
         resume: go on with the run in `folder` where its last checkpoint ends.
         view: shows progress; nothing is shown if not given.
         hooks_of: hooks for each host by name, called at the borders of its stages.
+        listen: HOST:PORT that workers on other machines dial (`shieldwall join`); all hosts are in this process if not
+            given.
 
     Returns:
         The folder and what `summary.json` says.
@@ -84,6 +88,7 @@ def train(
         StorageError: SW-S101; the disk refused, the last checkpoint stands.
         Interrupted: SW-I101; SIGINT or SIGTERM came, the state is saved.
     """
+    address = Listen.parse(listen) if listen else None
     named, run_folder = name_run(config or Config(), folder)
     fresh = not run_folder.config.exists()
     _check_extras(named)
@@ -101,7 +106,7 @@ def train(
             return TrainResult(run_folder.path, Summary.read(run_folder.summary))
         check_record(named, run_folder)
         try:
-            return _train_locked(named, run_folder, view or SilentView(), hooks_of or {})
+            return _train_locked(named, run_folder, view or SilentView(), hooks_of or {}, address)
         except InputError:
             if fresh:
                 forget_untrained(run_folder)
@@ -109,7 +114,11 @@ def train(
 
 
 def _train_locked(
-    config: Config, folder: RunFolder, view: ProgressView, hooks_of: Mapping[str, Sequence[Hook]]
+    config: Config,
+    folder: RunFolder,
+    view: ProgressView,
+    hooks_of: Mapping[str, Sequence[Hook]],
+    listen: Listen | None,
 ) -> TrainResult:
     started = time.perf_counter()
     remove_stale(folder)
@@ -152,6 +161,7 @@ def _train_locked(
             view=view,
             hooks_of=hooks_of,
             stop_wanted=stop_wanted,
+            listen=listen,
             before_close=seal,
             started=started,
         )

@@ -18,9 +18,9 @@ from pathlib import Path
 from cryptography import x509
 
 from shieldwall.transport.identity.admission import CERTIFIED_FOR, admit, renew
-from shieldwall.transport.identity.authority import Authority
+from shieldwall.transport.identity.authority import AUTHORITY_FILE, Authority
 from shieldwall.transport.identity.book import Book
-from shieldwall.transport.identity.book_file import unusable_book
+from shieldwall.transport.identity.book_file import BOOK_FILE, unusable_book
 from shieldwall.transport.identity.certificates import Credential, der, key_id, pem
 from shieldwall.transport.identity.enrolment import EnrolmentAnswer, EnrolmentRequest, bad_request
 from shieldwall.transport.identity.guest import guest_key, guest_root
@@ -54,6 +54,11 @@ class Gate:
         """
         authority = Authority.create(private)
         return cls(authority, Book.create(private, run, authority.fingerprint), certified_for)
+
+    @staticmethod
+    def exists(private: Path) -> bool:
+        """Whether a run's gate was made in this folder."""
+        return (private / AUTHORITY_FILE).exists() and (private / BOOK_FILE).exists()
 
     @classmethod
     def load(cls, private: Path, certified_for: timedelta = CERTIFIED_FOR) -> Gate:

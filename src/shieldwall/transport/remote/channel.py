@@ -8,11 +8,10 @@ from typing import Any
 import grpc
 
 from shieldwall.transport.codec import MAX_BODY_BYTES
+from shieldwall.transport.identity.authority import SERVER_HOST
+from shieldwall.transport.identity.certificates import Credential
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.link import PART_BYTES
-
-SERVER_NAME = "shieldwall"
-"""The name in every run's server certificate: what is verified is the run's authority, not where the machine stands."""
 
 SERVICE = "shieldwall.wire.v1.Wire"
 
@@ -37,22 +36,21 @@ SERVER_OPTIONS = (
 )
 CLIENT_OPTIONS = (
     *COMMON_OPTIONS,
-    ("grpc.ssl_target_name_override", SERVER_NAME),
+    ("grpc.ssl_target_name_override", SERVER_HOST),  # whose certificate it is counts, not where it stands
     ("grpc.use_local_subchannel_pool", 1),  # each lane is a connection of its own
     ("grpc.enable_retries", 0),
 )
 
 
-def open_channel(address: str, roots: bytes, key: bytes, certificate: bytes) -> grpc.aio.Channel:
+def open_channel(address: str, authority_pem: bytes, shown: Credential) -> grpc.aio.Channel:
     """A channel to `HOST:PORT` over mutual TLS.
 
     Args:
         address: HOST:PORT.
-        roots: the run's authority, PEM.
-        key: this end's private key, PEM.
-        certificate: this end's certificate, PEM.
+        authority_pem: certificate of the run's authority; the other end's must be signed by it.
+        shown: this end's key and certificate.
     """
-    credentials = grpc.ssl_channel_credentials(roots, key, certificate)
+    credentials = grpc.ssl_channel_credentials(authority_pem, shown.private_key_pem, shown.certificate_chain_pem)
     return grpc.aio.secure_channel(address, credentials, options=CLIENT_OPTIONS)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 
-from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
 from shieldwall.transport.codec import pack, unpack
 from shieldwall.transport.remote import wire_pb2 as wire
@@ -119,8 +118,7 @@ class Dialer:
             if lanes[0] is None:
                 return False
             lanes += [
-                await self._greet(channel, address, hello, number)
-                for number, channel in enumerate(channels[1:], 1)
+                await self._greet(channel, address, hello, number) for number, channel in enumerate(channels[1:], 1)
             ]
             self.on_change(f"connected to {address}")
             carrying = [asyncio.create_task(self.link.carry(lane)) for lane in lanes if lane]

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from shieldwall.transport.remote import wire_pb2 as wire
-from shieldwall.transport.remote.refusals import refused, session_forgotten
+from shieldwall.transport.remote.refusals import read_answer, session_forgotten
+
 
 class DialledLane:
     """The end that dials.
@@ -48,7 +49,7 @@ class DialledLane:
     def _heed(self, code: grpc.StatusCode, details: str) -> None:
         """Raise what the other end has answered, where dialling again would be of no use."""
         if code is grpc.StatusCode.PERMISSION_DENIED:
-            raise refused(self._peer, details)
+            raise read_answer(self._peer, details)
         if code is grpc.StatusCode.FAILED_PRECONDITION:
             raise session_forgotten(self._peer)
 

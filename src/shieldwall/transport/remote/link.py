@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from shieldwall.core.errors import TransportError
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.inbox import Inbox
@@ -114,6 +113,11 @@ class Link:
         for task in done:
             if not task.cancelled():
                 task.result()
+
+    async def flushed(self) -> None:
+        """Wait until the peer has taken everything, or the link is given up."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed or not self._outbox.waiting_bytes)
 
     async def close(self) -> None:
         """Give the link up: what is under way is dropped, who waits is told."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shieldwall.core.errors import TransportError
+from shieldwall.core.errors import ShieldwallError, TransportError
+from shieldwall.transport.identity.reply import read_refusal
 
 SESSION_FORGOTTEN = "SW-T111"
 
@@ -16,6 +17,11 @@ def refused(peer: str, why: str) -> TransportError:
         got=why,
         remedy="do what its answer says; shieldwall doctor TICKET looks at each step of the way",
     )
+
+
+def read_answer(peer: str, details: str) -> ShieldwallError:
+    """The error that the other end answered with: in its own words where it says who may come in, else SW-T109."""
+    return read_refusal(details.encode()) if details.startswith("{") else refused(peer, details)
 
 
 def session_forgotten(name: str) -> TransportError:

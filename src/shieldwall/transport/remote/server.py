@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import grpc
-from cryptography import x509
 
-from shieldwall.core.errors import InputError, ShieldwallError, TransportError
+from shieldwall.core.errors import EnrolmentError, ShieldwallError, TicketError, TransportError
+from shieldwall.transport.identity.clock import utc_now
+from shieldwall.transport.identity.enrolment import EnrolmentRequest, bad_request
+from shieldwall.transport.identity.gate import Gate
+from shieldwall.transport.identity.members import Invitation, Member
+from shieldwall.transport.identity.reply import refusal_bytes
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
 from shieldwall.transport.remote.hub import Hub
@@ -22,31 +26,6 @@ _GREETING_S = 10.0
 """How long a connection may say nothing before its greeting."""
 _SESSION_BYTES = 16
 _MAX_LANES = 16
-
-
-class Gate(Protocol):
-    """Who may come in."""
-
-    def member(self, certificate: x509.Certificate) -> str:
-        """Name of the member that this certificate's key belongs to.
-
-        Raises:
-            TransportError, InputError: it belongs to none, or to one that is banned.
-        """
-
-    async def enrol(self, certificate: x509.Certificate, request: bytes) -> bytes:
-        """The answer to a guest who wants to become a member.
-
-        Raises:
-            TransportError, InputError: it does not become one, and why.
-        """
-
-    async def renew(self, certificate: x509.Certificate, request: bytes) -> bytes:
-        """The answer to a member who wants its certificate renewed.
-
-        Raises:
-            TransportError, InputError: it does not get one, and why.
-        """
 
 
 @dataclass(slots=True)
@@ -82,12 +61,14 @@ class WireServer:
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(handlers(self._enrol, self._renew, self._carry))
 
-    async def listen(self, address: str, credentials: grpc.ServerCredentials) -> int:
+    async def listen(self, address: str) -> int:
         """Open the port; gives its number, which is drawn where `address` has 0.
 
         Raises:
             TransportError: SW-T110; it cannot be opened.
         """
+        configuration = self._certificates()
+        credentials = grpc.dynamic_ssl_server_credentials(configuration, self._certificates, True)
         try:
             port: int = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
@@ -111,27 +92,42 @@ class WireServer:
         """Whether a connection of this member stands."""
         return name in self._sessions and bool(self._sessions[name].lanes)
 
+    def _certificates(self) -> Any:
+        """What this end shows, and whose certificates it lets through; asked at each handshake, by gRPC's threads."""
+        shown = self._gate.server
+        pair = shown.private_key_pem, shown.certificate_chain_pem
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._gate.roots(utc_now()))
+
+    def _peer(self, context: Any) -> Invitation | Member:
+        return self._gate.peer(context.auth_context()["x509_pem_cert"][0], utc_now())
+
     async def _enrol(self, request: wire.Plain, context: Any) -> wire.Plain:
-        return await self._answer(self._gate.enrol, request, context)
+        try:
+            answer = self._gate.admit(EnrolmentRequest.from_bytes(request.json), self._peer(context), utc_now())
+        except (EnrolmentError, TicketError) as error:
+            await self._refuse(context, error)
+        return wire.Plain(json=answer.to_bytes())
 
     async def _renew(self, request: wire.Plain, context: Any) -> wire.Plain:
-        return await self._answer(self._gate.renew, request, context)
-
-    async def _answer(
-        self, ask: Callable[[x509.Certificate, bytes], Awaitable[bytes]], request: wire.Plain, context: Any
-    ) -> wire.Plain:
         try:
-            return wire.Plain(json=await ask(_certificate_of(context), request.json))
-        except (InputError, TransportError) as error:
+            answer = self._gate.renew(EnrolmentRequest.from_bytes(request.json), self._peer(context), utc_now())
+        except (EnrolmentError, TicketError) as error:
             await self._refuse(context, error)
+        return wire.Plain(json=answer.to_bytes())
+
+    def _member(self, context: Any) -> str:
+        peer = self._peer(context)
+        if not isinstance(peer, Member):
+            raise bad_request("a member's certificate", "a ticket's, which is good for enrolling alone")
+        return peer.name
 
     async def _carry(self, _: Any, context: Any) -> None:
         lane = AnsweredLane(context)
         try:
-            name = self._gate.member(_certificate_of(context))
+            name = self._member(context)
             hello = await _greeting(lane, name)
             session = await self._begin(name, hello)
-        except (InputError, TransportError) as error:
+        except (EnrolmentError, TransportError) as error:
             await self._refuse(context, error)
         greeting = wire.Hello(
             session=hello.session, dialled=hello.dialled, lane=hello.lane, received=session.link.received
@@ -175,7 +171,8 @@ class WireServer:
         self._on_refused(context.peer(), error)
         forgotten = error.code == SESSION_FORGOTTEN
         code = grpc.StatusCode.FAILED_PRECONDITION if forgotten else grpc.StatusCode.PERMISSION_DENIED
-        await context.abort(code, str(error))
+        told = refusal_bytes(error) if isinstance(error, EnrolmentError | TicketError) else str(error).encode()
+        await context.abort(code, told.decode())
         raise error
 
 
@@ -185,10 +182,6 @@ async def _end(session: _Session) -> None:
     for lane in lanes:
         lane.cancel()
     await asyncio.gather(*lanes, return_exceptions=True)
-
-
-def _certificate_of(context: Any) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(context.auth_context()["x509_pem_cert"][0])
 
 
 async def _greeting(lane: AnsweredLane, name: str) -> wire.Hello:
@@ -214,8 +207,6 @@ def _garbled_greeting(name: str, expected: str, got: str) -> TransportError:
         state="nothing of it was used",
         remedy="see that both ends run the same version of shieldwall",
     )
-
-
 
 
 def _no_port(address: str, why: str) -> TransportError:

@@ -1,0 +1,96 @@
+"""The commands of runs that span machines: invite, join, workers, ban, unban."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shieldwall.core.errors import ConfigError
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The worker's name, as shieldwall workers shows it.")]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_machine_commands(app: typer.Typer) -> None:
+    """Add them to the program."""
+    for command in (invite, join, ban, unban):
+        app.command()(command)
+
+
+def invite(
+    run: Run,
+    uses: Annotated[int, typer.Option(min=1, help="How many machines can join with the ticket.")] = 1,
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long: a number and s, m, h or d.")] = "1h",
+) -> None:
+    """Make a ticket for a run: whoever holds it can join. The ticket is the last line of standard output."""
+    from shieldwall.transport.identity.clock import utc_now
+    from shieldwall.transport.identity.gate import Gate
+
+    gate = Gate.load(run / "private")
+    ticket = gate.invite(uses=uses, lasts=_duration(ttl), now=utc_now())
+    typer.echo(f"the run's authority: {ticket.fingerprint}", err=True)
+    typer.echo(ticket.text())
+
+
+def join(
+    ticket: Annotated[str, typer.Argument(metavar="TICKET", help="From shieldwall invite, or train --listen.")],
+    home: Annotated[Path, typer.Option(metavar="DIR", help="This worker's folder: its keys lie there.")] = Path(
+        "~/.shieldwall"
+    ),
+    device: Annotated[str, typer.Option(help='What to compute on: "auto", "cpu", "cuda" or "cuda:N".')] = "auto",
+    name: Annotated[str, typer.Option(help="The name to be called by; the run gives one if left out.")] = "",
+    patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
+) -> None:
+    """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR."""
+    from shieldwall.run.machines.worker import Joining
+    from shieldwall.run.machines.worker import join as run_join
+
+    joining = Joining(
+        home=home.expanduser(),
+        device=device,
+        wish=name,
+        patience_s=_duration(patience).total_seconds(),
+        tell=lambda said: print(said, file=sys.stderr, flush=True),
+    )
+    run_join(ticket, joining)
+
+
+def ban(
+    run: Run,
+    name: Name,
+    why: Annotated[str, typer.Option(help="The reason, for whoever asks later.")] = "by hand",
+) -> None:
+    """Have nothing more to do with a worker: its key is refused, with any ticket."""
+    from shieldwall.transport.identity.book import Book
+    from shieldwall.transport.identity.clock import utc_now
+
+    Book.open(run / "private").ban(name, why, utc_now())
+    typer.echo(f"{name} is banned")
+
+
+def unban(run: Run, name: Name) -> None:
+    """Let a worker come back that was banned."""
+    from shieldwall.transport.identity.book import Book
+    from shieldwall.transport.identity.clock import utc_now
+
+    Book.open(run / "private").unban(name, utc_now())
+    typer.echo(f"{name} may come back")
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", text)
+    if found is None:
+        raise ConfigError(
+            "SW-C132",
+            "that is no length of time",
+            expected="a number and s, m, h or d, such as 90s, 30m, 1h or 7d",
+            got=text,
+        )
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])

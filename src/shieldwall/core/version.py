@@ -1,0 +1,3 @@
+"""The version of the package; machines of one run should have the same."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,169 @@
+"""The initiator's side of a run over machines: listen, invite, wait until everybody is there, watch over them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shieldwall.core.errors import Interrupted, RunError, ShieldwallError
+from shieldwall.core.ids import COORDINATOR, SERVER
+from shieldwall.core.messages import Welcome
+from shieldwall.dashboard.progress import ProgressView
+from shieldwall.run.folder import RunFolder
+from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.listen import Listen
+from shieldwall.schedule import Topology
+from shieldwall.transport.identity.clock import utc_now
+from shieldwall.transport.identity.gate import Gate
+from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.server import WireServer
+
+_TICKET_LASTS = timedelta(days=1)
+_LOOK_S = 0.1
+_FLUSH_S = 10.0
+GONE_S = 10.0
+"""A worker without a connection for so long is gone; a line that breaks comes back sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Workers on other machines, ready to be given stages."""
+
+    hub: Hub
+    keys: Mapping[str, bytes]
+    """Name to public signing key of each of them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who is elsewhere."""
+        return tuple(self.keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muster:
+    """What gathering takes.
+
+    Args:
+        folder: of the run; keys and the book of members lie in its private part.
+        run: the run's name.
+        listen: where workers dial.
+        topology: who may talk to whom.
+        welcome: what each worker is told first.
+        view: shows the ticket, and who is there.
+        stop_wanted: whether a signal has come.
+    """
+
+    folder: RunFolder
+    run: str
+    listen: Listen
+    topology: Topology
+    welcome: Welcome
+    view: ProgressView
+    stop_wanted: Callable[[], bool]
+
+    @asynccontextmanager
+    async def gather(self, names: Sequence[str]) -> AsyncIterator[Machines]:
+        """Everybody in `names`, once all of them are there.
+
+        Raises:
+            TransportError: SW-T110; the port cannot be opened.
+            Interrupted: SW-I101; a signal came while waiting.
+            RunError: SW-V301; somebody was gone for longer than a line is broken.
+        """
+        gate = self._open_gate()
+        hub = Hub(self._may_pass, self._tell_fault)
+        allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
+        server = WireServer(hub, gate, allowance, self._tell_refused)
+        port = await server.listen(str(self.listen))
+        try:
+            self._invite(gate, port, len(names))
+            await self._wait(hub, names)
+            for name in names:
+                await hub.send(COORDINATOR, name, self.welcome)
+            keys = {member.name: member.signing_key for member in gate.book.members() if member.name in names}
+            watching = asyncio.current_task()
+            watch = asyncio.create_task(_watch(server, names, watching))
+            try:
+                yield Machines(hub, keys)
+                await _flush(hub)
+            except asyncio.CancelledError:
+                if watch.done() and not watch.cancelled() and (error := watch.exception()):
+                    raise error from None
+                raise
+            finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+        finally:
+            await server.stop()
+
+    def _open_gate(self) -> Gate:
+        private = self.folder.private
+        private.mkdir(mode=0o700, exist_ok=True)
+        return Gate.load(private) if Gate.exists(private) else Gate.create(private, self.run)
+
+    def _invite(self, gate: Gate, port: int, uses: int) -> None:
+        gate.book.set_addresses([f"{host}:{port}" for host in self.listen.reached_at()])
+        ticket = gate.invite(uses=uses, lasts=_TICKET_LASTS, now=utc_now())
+        self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
+
+    async def _wait(self, hub: Hub, names: Sequence[str]) -> None:
+        there: set[str] = set()
+        while missing := [name for name in names if name not in hub.links]:
+            for name in sorted(set(hub.links) - there):
+                self.view.note(f"{name} is there")
+            there = set(hub.links)
+            if self.stop_wanted():
+                raise Interrupted(
+                    "SW-I101",
+                    "the run was stopped by a signal",
+                    where=str(self.folder.path),
+                    state=f"nothing was begun; {', '.join(missing)} had not come",
+                    remedy=f"shieldwall train --run {self.folder.path} --resume --listen {self.listen}",
+                )
+            await asyncio.sleep(_LOOK_S)
+
+    def _may_pass(self, source: str, destination: str) -> bool:
+        return self.topology == "chain" or not {COORDINATOR, SERVER}.isdisjoint({source, destination})
+
+    def _tell_fault(self, peer: str, error: ShieldwallError) -> None:
+        self.view.note(f"dropped, from {peer}: {error.summary} ({error.code})")
+
+    def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
+        self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
+
+
+async def _watch(server: WireServer, names: Sequence[str], watched: asyncio.Task[None] | None) -> None:
+    """End the run when somebody is gone.
+
+    Raises:
+        RunError: SW-V301.
+    """
+    seen_s = dict.fromkeys(names, time.monotonic())
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        now_s = time.monotonic()
+        seen_s |= {name: now_s for name in names if server.is_connected(name)}
+        gone = [name for name, last_s in seen_s.items() if now_s - last_s > GONE_S]
+        if gone and watched:
+            watched.cancel()
+            raise RunError(
+                "SW-V301",
+                f"{', '.join(gone)} is gone",
+                expected="a connection",
+                got=f"none for {GONE_S:g} s",
+                state="the last checkpoint stands",
+                remedy="start the worker again with the same join command, then resume the run",
+            )
+
+
+async def _flush(hub: Hub) -> None:
+    """Give everybody the time to take what was sent last."""
+    waiting = [asyncio.create_task(link.flushed()) for link in hub.links.values()]
+    if waiting:
+        await asyncio.wait(waiting, timeout=_FLUSH_S)
+    for each in waiting:
+        each.cancel()

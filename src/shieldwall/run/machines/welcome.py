@@ -1,0 +1,110 @@
+"""What a worker on another machine is told before it takes a stage, and what it makes of that."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from shieldwall.core.errors import TransportError
+from shieldwall.core.messages import Welcome
+from shieldwall.models.lora_file import CONFIG_FILE, lora_plain, read_lora
+from shieldwall.models.settings import ModelSettings
+from shieldwall.models.source import open_source
+from shieldwall.pipeline.holdings import HostSettings
+from shieldwall.pipeline.optimizer import OptimizerSettings
+from shieldwall.run.model import DTYPES
+from shieldwall.schedule import Topology
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+def describe(
+    settings: HostSettings,
+    *,
+    run: str,
+    topology: Topology,
+    checked: bool,
+    threads: int,
+    frame_bytes: int,
+    state_bytes: int,
+) -> Welcome:
+    """Everything that a host is told, as plain data."""
+    model = settings.model
+    return Welcome(
+        run=run,
+        topology=topology,
+        checked=checked,
+        threads=threads,
+        seed=settings.seed,
+        model=json.dumps(model.config.to_dict(), default=str, sort_keys=True),
+        attention=model.attention,
+        dtype=str(model.dtype).removeprefix("torch."),
+        autocast=model.autocast,
+        adapter="" if model.adapter is None else json.dumps(lora_plain(model.adapter)),
+        optimizer=json.dumps(asdict(settings.optimizer)),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        frame_bytes=frame_bytes,
+        state_bytes=state_bytes,
+    )
+
+
+def settings_of(welcome: Welcome, device: torch.device) -> HostSettings:
+    """What a host of the run is to be told.
+
+    The configurations are read as strictly as a user's own: known families and plain LoRA alone, and no code.
+
+    Raises:
+        ModelError: SW-M1...; the model or its adapters are none that are known here.
+        TransportError: SW-T107; something else cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "config.json").write_text(welcome.model)
+        config = open_source(folder).config
+        adapter: LoraConfig | None = None
+        if welcome.adapter:
+            (folder / CONFIG_FILE).write_text(welcome.adapter)
+            adapter = read_lora(folder)
+    if welcome.dtype not in DTYPES:
+        raise _unreadable("dtype", f"one of: {', '.join(DTYPES)}", welcome.dtype)
+    return HostSettings(
+        model=ModelSettings(
+            config=config,
+            attention=welcome.attention,
+            dtype=DTYPES[welcome.dtype],
+            autocast=welcome.autocast,
+            adapter=adapter,
+        ),
+        seed=welcome.seed,
+        device=device,
+        optimizer=_optimizer(welcome.optimizer),
+        gradient_checkpointing=welcome.gradient_checkpointing,
+    )
+
+
+def _optimizer(text: str) -> OptimizerSettings:
+    try:
+        settings: Any = TypeAdapter(OptimizerSettings).validate_json(text)
+    except ValidationError as error:
+        raise _unreadable("optimizer", "settings of an optimizer", text[:80]) from error
+    found: OptimizerSettings = settings
+    return found
+
+
+def _unreadable(field: str, expected: str, got: str) -> TransportError:
+    return TransportError(
+        "SW-T107",
+        "a message cannot be read",
+        where=f"Welcome.{field}",
+        expected=expected,
+        got=got,
+        state="nothing of it was used",
+        remedy="see that both ends run the same version of shieldwall",
+    )

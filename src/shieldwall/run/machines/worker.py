@@ -1,0 +1,130 @@
+"""A worker on its own machine: enters the run, holds what it is given, and works until the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shieldwall.core.arithmetic import choose_device, pinned_arithmetic
+from shieldwall.core.errors import TransportError
+from shieldwall.core.messages import Stop, Welcome
+from shieldwall.core.signing import Identity
+from shieldwall.pipeline.compute import ThreadCompute
+from shieldwall.pipeline.host import StageHost
+from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.welcome import settings_of
+from shieldwall.transport.identity.home import Home, open_home
+from shieldwall.transport.identity.ticket import read_ticket
+from shieldwall.transport.remote.dialer import Dialer, RemoteEndpoint
+from shieldwall.transport.remote.link import Link
+from shieldwall.transport.remote.passport import Passport, enter
+from shieldwall.verify.duplicate import DuplicateGuard
+
+PATIENCE_S = 600.0
+"""How long a worker looks for its run in vain before it gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """How a worker takes part.
+
+    Args:
+        home: folder with its keys; made where there is none.
+        device: that it computes on.
+        wish: the name that it would like; "" for any.
+        patience_s: how long it looks for the run in vain.
+        tell: told what happens, in words.
+    """
+
+    home: Path
+    device: str = "auto"
+    wish: str = ""
+    patience_s: float = PATIENCE_S
+    tell: Callable[[str], None] = print
+
+
+def join(ticket: str, joining: Joining) -> None:
+    """Take part in the ticket's run until it ends.
+
+    Raises:
+        TicketError: SW-T20...; the ticket cannot be used.
+        IdentityError: SW-T21...; the home cannot be used.
+        EnrolmentError: SW-T22...; the run refuses.
+        TransportError: SW-T1...; the run cannot be reached, or sends what makes no sense.
+    """
+    read = read_ticket(ticket)
+    device = choose_device(joining.device)
+    with open_home(joining.home) as home:
+
+        async def play() -> None:
+            passport = await enter(home, read, wish=joining.wish)
+            joining.tell(f"{passport.name} in the run {read.run}")
+            await _Work(home, passport, read.addresses, device, joining).play()
+
+        asyncio.run(play())
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    home: Home
+    passport: Passport
+    addresses: tuple[str, ...]
+    device: torch.device
+    joining: Joining
+
+    async def play(self) -> None:
+        """Keep the link and the certificate while the host works."""
+        allowance = Allowance()
+        link = Link("the initiator", allowance)
+        dialer = Dialer(
+            link=link,
+            addresses=self.addresses,
+            open_channel=self.passport.open_channel,
+            patience_s=self.joining.patience_s,
+            on_change=self.joining.tell,
+        )
+        endpoint = RemoteEndpoint(self.passport.name, link)
+        helpers: list[asyncio.Task[Any]] = [
+            asyncio.create_task(dialer.keep()),
+            asyncio.create_task(self.passport.keep(self.joining.tell)),
+        ]
+        working = asyncio.create_task(self._serve(endpoint, allowance))
+        try:
+            done, _ = await asyncio.wait({working, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await link.close()
+            for task in (working, *helpers):
+                task.cancel()
+            await asyncio.gather(working, *helpers, return_exceptions=True)
+
+    async def _serve(self, endpoint: RemoteEndpoint, allowance: Allowance) -> None:
+        welcome = await endpoint.receive()
+        if isinstance(welcome, Stop):
+            return
+        if not isinstance(welcome, Welcome):
+            raise TransportError(
+                "SW-T105",
+                f"{self.passport.name} was told to work before it was told on what",
+                expected="Welcome",
+                got=type(welcome).__name__,
+            )
+        allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
+        settings = settings_of(welcome, self.device)
+        guard = DuplicateGuard(Identity(self.passport.name, self.home.signing_key), ()) if welcome.checked else None
+        host = StageHost(
+            endpoint,
+            settings,
+            compute=ThreadCompute(),
+            guard=guard,
+            topology="star" if welcome.topology == "star" else "chain",
+        )
+        with pinned_arithmetic(self.device, welcome.threads):
+            await host.serve()
+        self.joining.tell("the run is over")
