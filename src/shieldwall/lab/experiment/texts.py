@@ -75,11 +75,12 @@ def _find_file(folder: Path, patterns: Sequence[str]) -> Path:
         for path in sorted(folder.glob(pattern)):
             if path.suffix in _ENDINGS:
                 return path
+    wanted = " or ".join(pattern.strip("*") for pattern in patterns)
     raise ConfigError(
         "SW-C123",
         "the folder of data lacks a text",
         where=f"--data, {folder}",
-        expected=f"a file whose name has {' or '.join(pattern.strip('*') for pattern in patterns)} in it and ends in {', '.join(_ENDINGS)}",
+        expected=f"a file with {wanted} in its name that ends in {', '.join(_ENDINGS)}",
         got="none" if folder.is_dir() else "no such folder",
         remedy="give the folder that holds wikitext2/, arxiv/ and openwebtext/, or leave --data out: then the text"
         " that Python carries is used",
