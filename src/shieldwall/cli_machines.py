@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +56,7 @@ def join(
         device=device,
         wish=name,
         patience_s=_duration(patience).total_seconds(),
-        tell=lambda said: print(said, file=sys.stderr, flush=True),
+        tell=lambda said: typer.echo(said, err=True),
     )
     run_join(ticket, joining)
 

@@ -34,6 +34,7 @@ class Wired:
     port: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -47,14 +48,14 @@ class Wired:
         ticket = self.gate.invite(uses=1, lasts=timedelta(hours=1), now=utc_now(), addresses=[self.address])
         with open_home(self.folder / name) as home:
             passport = await enter(home, ticket, wish=name)
-            link = Link("initiator", lambda kind: allowed_bytes)
+            link = Link("initiator", lambda _: allowed_bytes)
             dialer = Dialer(
                 link=link,
                 addresses=[address or self.address],
                 open_channel=passport.open_channel,
                 lanes=lanes,
                 patience_s=20,
-                on_change=lambda said: None,
+                on_change=self.said.append,
             )
             keeping = asyncio.create_task(dialer.keep())
             try:
@@ -67,13 +68,13 @@ class Wired:
 
 @contextlib.asynccontextmanager
 async def wired(
-    *, may_pass: Callable[[str, str], bool] = lambda source, destination: True, allowed_bytes: int = ROOMY_BYTES
+    *, may_pass: Callable[[str, str], bool] = lambda *_: True, allowed_bytes: int = ROOMY_BYTES
 ) -> AsyncIterator[Wired]:
     """A hub that listens on a port of its own."""
     faults: list[tuple[str, str]] = []
     refusals: list[str] = []
 
-    def refuse(peer: str, error: ShieldwallError) -> None:
+    def refuse(_: str, error: ShieldwallError) -> None:
         refusals.append(error.code)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +82,7 @@ async def wired(
         private = Path(folder) / "private"
         private.mkdir(mode=0o700)
         gate = Gate.create(private, "test")
-        server = WireServer(hub, gate, lambda kind: allowed_bytes, refuse)
+        server = WireServer(hub, gate, lambda _: allowed_bytes, refuse)
         port = await server.listen("127.0.0.1:0")
         try:
             yield Wired(Path(folder), hub, server, gate, port, faults, refusals)

@@ -89,6 +89,7 @@ class Muster:
             watch = asyncio.create_task(_watch(server, names, watching))
             try:
                 yield Machines(hub, keys)
+                watch.cancel()
                 await _flush(hub)
             except asyncio.CancelledError:
                 if watch.done() and not watch.cancelled() and (error := watch.exception()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passport import Passport, enter
 from shieldwall.verify.duplicate import DuplicateGuard
 
+_FAREWELL_S = 5.0
 PATIENCE_S = 600.0
 """How long a worker looks for its run in vain before it gives up."""
 
@@ -98,6 +100,8 @@ class _Work:
             done, _ = await asyncio.wait({working, *helpers}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(link.flushed(), _FAREWELL_S)
         finally:
             await link.close()
             for task in (working, *helpers):

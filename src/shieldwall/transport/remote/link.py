@@ -115,9 +115,11 @@ class Link:
                 task.result()
 
     async def flushed(self) -> None:
-        """Wait until the peer has taken everything, or the link is given up."""
+        """Wait until the peer has taken everything and knows what was taken here, or the link is given up."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.closed or not self._outbox.waiting_bytes)
+            await self._changed.wait_for(
+                lambda: self.closed or (not self._outbox.waiting_bytes and self._acknowledged == self._taken)
+            )
 
     async def close(self) -> None:
         """Give the link up: what is under way is dropped, who waits is told."""
@@ -156,6 +158,7 @@ class Link:
                 if piece is not None:
                     await lane.write(piece)
                 else:
+                    await self._tell()
                     self._to_send.clear()
                     await self._to_send.wait()
         except ConnectionError:
