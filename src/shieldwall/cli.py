@@ -91,7 +91,9 @@ def train(
             got="neither",
             remedy="shieldwall train --run runs/NAME --resume",
         )
-    result = run_train(given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json), listen=listen)
+    result = run_train(
+        given, folder=run, resume=resume, view=choose_view(_errors(), quiet=as_json and not listen), listen=listen
+    )
     if as_json:
         _print_json(result.summary.model_dump())
         return

@@ -15,7 +15,7 @@ def refused(peer: str, why: str) -> TransportError:
         f"{peer} refuses the connection",
         expected="to be taken in",
         got=why,
-        remedy="do what its answer says; shieldwall doctor TICKET looks at each step of the way",
+        remedy="do what its answer says",
     )
 
 
@@ -42,5 +42,5 @@ def link_lost(why: str) -> TransportError:
         "the initiator cannot be reached any more",
         expected="an answer",
         got=why,
-        remedy="see with shieldwall doctor TICKET which way is blocked; the same join command comes back to the run",
+        remedy="see that the run is there and that its port can be reached; the same join command comes back to it",
     )

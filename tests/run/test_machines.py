@@ -1,0 +1,89 @@
+"""Runs whose workers are processes of their own, over mutual TLS: the same weights as in one process."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import overrides, shieldwall
+
+from shieldwall import Config, train
+from shieldwall.transport.identity.book import Book
+from shieldwall.verify.ledger import verify_ledger
+
+TICKET = re.compile(r"shieldwall join (sw1\S+)")
+TWO_STEPS = ["run.steps=2", "evaluation.every_steps=2"]
+
+
+def start(programs: Path, folder: Path, name: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A command as a process; what it prints goes to `NAME.out` and `NAME.err`."""
+    with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as errors:
+        return subprocess.Popen([programs / "shieldwall", *map(str, arguments)], stdout=out, stderr=errors)
+
+
+def ticket_in(log: Path, running: subprocess.Popen[bytes]) -> str:
+    """The ticket, once the run has printed it."""
+    while (found := TICKET.search(log.read_text())) is None:
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(timeout=0.1)  # it has not ended without one
+    return found[1]
+
+
+def over_machines(programs: Path, folder: Path, *settings: str) -> dict[str, Any]:
+    """The summary of a run of four worker processes."""
+    run = ["--run", folder / "run", "--listen", "127.0.0.1:0", "--json", *overrides(*TWO_STEPS, *settings)]
+    training = start(programs, folder, "train", "train", *run)
+    ticket = ticket_in(folder / "train.err", training)
+    workers = [
+        start(programs, folder, f"join-{number}", "join", ticket, "--home", folder / f"home-{number}")
+        for number in range(4)
+    ]
+    assert training.wait() == 0, (folder / "train.err").read_text()
+    assert [worker.wait() for worker in workers] == [0] * 4
+    summary: dict[str, Any] = json.loads((folder / "train.out").read_text())
+    return summary
+
+
+@pytest.mark.parametrize("topology", ["chain", "star"])
+@pytest.mark.parametrize("policy", ["duplicate", "none"])
+def test_worker_processes_train_the_weights_of_one_process(
+    topology: str, policy: str, warm_programs: Path, tmp_path: Path
+) -> None:
+    settings = [f"pipeline.topology={topology}", f"verify.policy={policy}"]
+    here = shieldwall("train", "--run", tmp_path / "here", "--json", *overrides(*TWO_STEPS, *settings)).json()
+    there = over_machines(warm_programs, tmp_path, *settings)
+    assert there["weights_root"] == here["weights_root"]
+    assert (there["alerts"], there["verdicts"]) == (0, [])
+    members = Book.open(tmp_path / "run" / "private").members()
+    assert [member.name for member in members] == [f"worker-{number}" for number in (1, 2, 3, 4)]
+    if policy == "duplicate":
+        assert verify_ledger(tmp_path / "run").steps == 2
+
+
+def test_a_port_that_is_taken_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = shieldwall("train", "--run", tmp_path / "run", "--listen", f"127.0.0.1:{port}", *overrides())
+    assert "SW-T110" in ended.err
+    assert ended.code == 1
+
+
+@pytest.mark.parametrize("address", ["7700", "host:port", "127.0.0.1:70000", ":1"])
+def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
+    ended = shieldwall("train", "--run", tmp_path / "run", "--listen", address, *overrides())
+    assert (ended.code, "SW-C131" in ended.err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_from_python_too(tmp_path: Path) -> None:
+    from shieldwall.core.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="SW-C131"):
+        train(Config(), folder=tmp_path / "run", listen="nowhere")
