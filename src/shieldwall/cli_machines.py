@@ -44,7 +44,6 @@ def join(
         "~/.shieldwall"
     ),
     device: Annotated[str, typer.Option(help='What to compute on: "auto", "cpu", "cuda" or "cuda:N".')] = "auto",
-    name: Annotated[str, typer.Option(help="The name to be called by; the run gives one if left out.")] = "",
     patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
 ) -> None:
     """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR."""
@@ -54,7 +53,6 @@ def join(
     joining = Joining(
         home=home.expanduser(),
         device=device,
-        wish=name,
         patience_s=_duration(patience).total_seconds(),
         tell=lambda said: typer.echo(said, err=True),
     )

@@ -36,7 +36,14 @@ def ticket_in(log: Path, running: subprocess.Popen[bytes]) -> str:
 
 def over_machines(programs: Path, folder: Path, *settings: str) -> dict[str, Any]:
     """The summary of a run of four worker processes."""
-    run = ["--run", folder / "run", "--listen", "127.0.0.1:0", "--json", *overrides(*TWO_STEPS, *settings)]
+    run: list[str | Path] = [
+        "--run",
+        folder / "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--json",
+        *overrides(*TWO_STEPS, *settings),
+    ]
     training = start(programs, folder, "train", "train", *run)
     ticket = ticket_in(folder / "train.err", training)
     workers = [
@@ -59,6 +66,8 @@ def test_worker_processes_train_the_weights_of_one_process(
     there = over_machines(warm_programs, tmp_path, *settings)
     assert there["weights_root"] == here["weights_root"]
     assert (there["alerts"], there["verdicts"]) == (0, [])
+    assert there["config_root"] == here["config_root"]
+    assert Config.load(tmp_path / "run" / "config.toml").transport.kind == "grpc"
     members = Book.open(tmp_path / "run" / "private").members()
     assert [member.name for member in members] == [f"worker-{number}" for number in (1, 2, 3, 4)]
     if policy == "duplicate":
@@ -87,3 +96,9 @@ def test_from_python_too(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="SW-C131"):
         train(Config(), folder=tmp_path / "run", listen="nowhere")
+
+
+def test_machines_without_an_address_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    ended = shieldwall("train", "--run", tmp_path / "run", *overrides("transport.kind=grpc"))
+    assert (ended.code, "--listen HOST:PORT" in ended.err) == (2, True)
+    assert not (tmp_path / "run").exists()

@@ -27,7 +27,7 @@ from shieldwall.config.sections import (
 )
 from shieldwall.core.roots import config_root
 
-_DECIDE_NOTHING = {"run": {"name", "tensorboard"}}
+_DECIDE_NOTHING = {"run": {"name", "tensorboard"}, "transport": {"kind"}}
 """Keys that change no number of a run: they are no part of its root and may differ when it is resumed."""
 
 

@@ -40,7 +40,7 @@ from shieldwall.run.folder import (
 )
 from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
-from shieldwall.run.machines.listen import Listen
+from shieldwall.run.machines.listen import Listen, choose_transport
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless, spare_names
@@ -93,10 +93,11 @@ def train(
     fresh = not run_folder.config.exists()
     _check_extras(named)
     if resume:
-        named = reopen(named, run_folder, as_given=config is not None)
+        named = choose_transport(reopen(named, run_folder, as_given=config is not None), address, "the run")
         _check_extras(named)
     else:
         find_device(named)
+        named = choose_transport(named, address, "the configuration")
         create(named, run_folder)
     with run_folder.locked():
         if run_folder.summary.exists():

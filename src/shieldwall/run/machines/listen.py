@@ -8,6 +8,7 @@ from typing import Self
 
 import psutil
 
+from shieldwall.config import Config
 from shieldwall.core.errors import ConfigError
 
 _LARGEST_PORT = 65535
@@ -50,6 +51,25 @@ class Listen:
         except ValueError:
             everywhere = False
         return _addresses_here() if everywhere else [self.host]
+
+
+def choose_transport(config: Config, listen: Listen | None, where: str) -> Config:
+    """The configuration of a run that listens, or of one that does not.
+
+    Raises:
+        ConfigError: SW-C105; workers on other machines are wanted, and not said where they dial.
+    """
+    if listen is None and config.transport.kind == "grpc":
+        raise ConfigError(
+            "SW-C105",
+            "workers on other machines have nowhere to dial",
+            where=f"transport.kind in {where}",
+            expected="--listen HOST:PORT beside it",
+            got="no address",
+            remedy="give --listen 0.0.0.0:7700, or --set transport.kind=memory for all hosts in this process",
+        )
+    kind = "grpc" if listen else "memory"
+    return config.model_copy(update={"transport": config.transport.model_copy(update={"kind": kind})})
 
 
 def _addresses_here() -> list[str]:

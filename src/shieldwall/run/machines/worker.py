@@ -38,14 +38,12 @@ class Joining:
     Args:
         home: folder with its keys; made where there is none.
         device: that it computes on.
-        wish: the name that it would like; "" for any.
         patience_s: how long it looks for the run in vain.
         tell: told what happens, in words.
     """
 
     home: Path
     device: str = "auto"
-    wish: str = ""
     patience_s: float = PATIENCE_S
     tell: Callable[[str], None] = print
 
@@ -64,7 +62,7 @@ def join(ticket: str, joining: Joining) -> None:
     with open_home(joining.home) as home:
 
         async def play() -> None:
-            passport = await enter(home, read, wish=joining.wish)
+            passport = await enter(home, read)
             joining.tell(f"{passport.name} in the run {read.run}")
             await _Work(home, passport, read.addresses, device, joining).play()
 

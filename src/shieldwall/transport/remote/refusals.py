@@ -5,8 +5,6 @@ from __future__ import annotations
 from shieldwall.core.errors import ShieldwallError, TransportError
 from shieldwall.transport.identity.reply import read_refusal
 
-SESSION_FORGOTTEN = "SW-T111"
-
 
 def refused(peer: str, why: str) -> TransportError:
     """The error SW-T109: the other end will not have this one."""
@@ -27,7 +25,7 @@ def read_answer(peer: str, details: str) -> ShieldwallError:
 def session_forgotten(name: str) -> TransportError:
     """The error SW-T111: the initiator knows nothing of what was under way."""
     return TransportError(
-        SESSION_FORGOTTEN,
+        "SW-T111",
         f"the session of {name} is not known any more",
         expected="a session of this process of the initiator",
         got="one that was given up, or of a process before",

@@ -20,7 +20,7 @@ from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.lanes import AnsweredLane
 from shieldwall.transport.remote.link import Link
-from shieldwall.transport.remote.refusals import SESSION_FORGOTTEN, session_forgotten
+from shieldwall.transport.remote.refusals import session_forgotten
 
 _GREETING_S = 10.0
 """How long a connection may say nothing before its greeting."""
@@ -169,7 +169,7 @@ class WireServer:
 
     async def _refuse(self, context: Any, error: ShieldwallError) -> NoReturn:
         self._on_refused(context.peer(), error)
-        forgotten = error.code == SESSION_FORGOTTEN
+        forgotten = error.code == "SW-T111"
         code = grpc.StatusCode.FAILED_PRECONDITION if forgotten else grpc.StatusCode.PERMISSION_DENIED
         told = refusal_bytes(error) if isinstance(error, EnrolmentError | TicketError) else str(error).encode()
         await context.abort(code, told.decode())
