@@ -115,13 +115,9 @@ def test_every_command_has_its_heading_and_all_of_its_options(pages: dict[str, s
 
 
 def test_every_command_of_the_source_is_a_heading(package: Package, pages: dict[str, str]) -> None:
-    named = set(
-        re.findall(
-            r'@(?:app|config_app|ledger_app)\.command\((?:name="(\w+)")?[^)]*\)\ndef (\w+)',
-            package.texts["shieldwall.cli"],
-        )
-    )
-    assert len(named) == package.texts["shieldwall.cli"].count(".command(")
+    source = "".join(text for module, text in package.texts.items() if module.startswith("shieldwall.cli"))
+    named = set(re.findall(r'@(?:app|config_app|ledger_app)\.command\((?:name="(\w+)")?[^)]*\)\ndef (\w+)', source))
+    assert len(named) == source.count(".command(") > 10
     for given, function in named:
         assert re.search(rf"^## shieldwall (\w+ )?{given or function}$", pages["commands.md"], re.MULTILINE)
     for module in ("lab.bench", "lab.llama2c", "lab.reference", "schedule"):

@@ -40,10 +40,11 @@ def render_commands(package: Package, programs: Mapping[str, Any]) -> str:
 
 def find_programs(package: Package) -> dict[str, Any]:
     """The typer apps by the words that start them: `shieldwall` first, then modules of their own."""
-    files = {"shieldwall": "shieldwall.cli"}
+    files = {"shieldwall": "shieldwall.cli.app"}
     for module, file in runnable_modules(package).items():
         if _has_app(package, file):
             files[f"python -m {module}"] = file
+    import_module("shieldwall.cli")  # its modules add their commands to the app
     return {words: import_module(file).app for words, file in files.items()}
 
 
@@ -55,7 +56,7 @@ def runnable_modules(package: Package) -> dict[str, str]:
     packages = {file.removesuffix(".__main__"): file for file in package.trees if file.endswith(".__main__")}
     files = {file: file for file in package.trees if file not in packages.values() and _has_app(package, file)}
     both = {**packages, **files}
-    return {module: both[module] for module in sorted(both) if module not in ("shieldwall", "shieldwall.cli")}
+    return {module: both[module] for module in sorted(both) if module not in ("shieldwall", "shieldwall.cli.app")}
 
 
 def _has_app(package: Package, file: str) -> bool:

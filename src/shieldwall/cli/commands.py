@@ -11,33 +11,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from typer.core import TyperCommand
 
-from shieldwall.cli_machines import add_machine_commands
+from shieldwall.cli.app import PlainCommand, app, config_app, ledger_app
 from shieldwall.core.errors import ConfigError, ShieldwallError
-
-
-class PlainCommand(TyperCommand):
-    """A command whose help page is plain text: Typer escapes brackets in it for markup that nobody reads here."""
-
-    def get_help(self, ctx: Any) -> str:
-        return str(super().get_help(ctx)).replace("\\[", "[")
-
-
-app = typer.Typer(
-    name="shieldwall",
-    help="Fine-tune language models across machines that nobody has to trust.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-config_app = typer.Typer(help="Configuration files.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-ledger_app = typer.Typer(help="What was signed in a run, and who was found out.", no_args_is_help=True)
-app.add_typer(ledger_app, name="ledger")
-
-add_machine_commands(app)
 
 ConfigFile = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Configuration; the embedded default if left out.")

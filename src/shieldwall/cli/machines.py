@@ -1,4 +1,4 @@
-"""The commands of runs that span machines: invite, join, workers, ban, unban."""
+"""The commands of runs that span machines: invite, join, ban, unban."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from shieldwall.cli.app import PlainCommand, app
 from shieldwall.core.errors import ConfigError
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
@@ -17,12 +18,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The worker's name, as
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def add_machine_commands(app: typer.Typer) -> None:
-    """Add them to the program."""
-    for command in (invite, join, ban, unban):
-        app.command()(command)
-
-
+@app.command(cls=PlainCommand)
 def invite(
     run: Run,
     uses: Annotated[int, typer.Option(min=1, help="How many machines can join with the ticket.")] = 1,
@@ -38,6 +34,7 @@ def invite(
     typer.echo(ticket.text())
 
 
+@app.command(cls=PlainCommand)
 def join(
     ticket: Annotated[str, typer.Argument(metavar="TICKET", help="From shieldwall invite, or train --listen.")],
     home: Annotated[Path, typer.Option(metavar="DIR", help="This worker's folder: its keys lie there.")] = Path(
@@ -59,6 +56,7 @@ def join(
     run_join(ticket, joining)
 
 
+@app.command(cls=PlainCommand)
 def ban(
     run: Run,
     name: Name,
@@ -72,6 +70,7 @@ def ban(
     typer.echo(f"{name} is banned")
 
 
+@app.command(cls=PlainCommand)
 def unban(run: Run, name: Name) -> None:
     """Let a worker come back that was banned."""
     from shieldwall.transport.identity.book import Book
