@@ -424,6 +424,22 @@ class NonFinite:
     what: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """News for the coordinator from its own transport: a host cannot be reached any more, and has lost its state."""
+
+    host: str
+    silent_s: float
+    """For how long nothing had been heard of it when that was noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """News for the coordinator from its own transport: a host is there that holds nothing."""
+
+    host: str
+
+
 Order = (
     Welcome
     | Assign
@@ -460,4 +476,5 @@ Report = (
     | StateReport
     | NonFinite
 )
-Message = TensorFrame | Note | Relay | Order | Report
+News = Gone | Came
+Message = TensorFrame | Note | Relay | Order | Report | News

@@ -317,6 +317,9 @@ class _Ground:
     def hosts(self) -> tuple[Host, ...]:
         return self.plan.hosts
 
+    def training(self) -> Plan:
+        return self.plan
+
     def careful(self) -> Plan:
         case = self.case
         return _plan(
@@ -354,6 +357,7 @@ def _responder(
         attempts=case.attempts,
         detours=detours,
         between=_nothing,
+        on_loss=_nothing,
     )
 
 

@@ -48,7 +48,7 @@ from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAband
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
-from shieldwall.pipeline.desk import Desk
+from shieldwall.pipeline.desk import Desk, HostsLost
 from shieldwall.pipeline.failures import never_settles, not_finite
 from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.pipeline.server import route_of
@@ -194,10 +194,13 @@ class Coordinator:
             NonFiniteError: SW-N101; nothing of the step has changed a weight.
             StepAbandoned: oversight will not have the step mended; nothing of it has changed a weight, and it may be
                 tried again.
+            HostsLost: hosts that hold something cannot be reached any more; nothing of the step has changed a weight,
+                and it may be tried again when others hold what they held.
         """
+        self._refuse_lost()
         try:
             return await self._step(work)
-        except StepAbandoned:
+        except (StepAbandoned, HostsLost):
             await self._discard(work.step)
             raise
 
@@ -210,8 +213,7 @@ class Coordinator:
             await self._give_up(work.step, self._explain_norm(work, norms))
         await self._prepare(work, self._clipping.coefficients(norms, self._stage_of, range(work.plan.stages)))
         head = self._oversight.seal_step(work.step, norm=float(norm)) if self._oversight else ""
-        await self._desk.send_all(self.hosts, Commit(step=work.step, head=head))
-        committed = await self._desk.gather(Committed, len(self.hosts))
+        committed = await self._commit(Commit(step=work.step, head=head))
         if self._oversight:
             self._oversight.take_receipts(committed)
         return StepResult(
@@ -230,9 +232,15 @@ class Coordinator:
 
         Raises:
             NonFiniteError: SW-N101.
+            HostsLost: as `step`.
         """
+        self._refuse_lost()
         work = StepWork(plan=plan, step=step, learning_rate=0.0, shapes=shapes, again=lambda _: plan)
-        played, _ = await self._play_until_settled(work, self._first_attempt)
+        try:
+            played, _ = await self._play_until_settled(work, self._first_attempt)
+        except HostsLost:
+            await self._discard(step)
+            raise
         return losses_of(played)
 
     async def states(self) -> AsyncIterator[tuple[int, StageState]]:
@@ -249,7 +257,10 @@ class Coordinator:
         for role in roles:
             if (role, stage) not in self._holders:
                 continue
-            report = await self._talk.state(self._holders[role, stage], stage, role)
+            try:
+                report = await self._talk.state(self._holders[role, stage], stage, role)
+            except HostsLost:
+                continue
             state = self._oversight.accept_state(report) if self._oversight else report.state
             if state is not None:
                 return state
@@ -257,13 +268,27 @@ class Coordinator:
         raise lost_state(stage, holder, checker)
 
     async def stop(self, hosts: Iterable[str]) -> None:
-        """Let `hosts` end."""
-        await self._desk.send_all(hosts, Stop())
+        """Let `hosts` end, those of them that can be reached."""
+        await self._desk.send_all([host for host in hosts if host not in self._desk.gone], Stop())
 
     @property
     def hosts(self) -> list[str]:
         """Names of the hosts that hold a stage or a duplicate, each once."""
         return list(dict.fromkeys(self._holders.values()))
+
+    @property
+    def lost(self) -> dict[str, float]:
+        """Hosts that hold something and cannot be reached any more, and how long each had been silent."""
+        return {host: silent_s for host, silent_s in self._desk.gone.items() if host in self.hosts}
+
+    def take_arrivals(self) -> list[str]:
+        """Hosts that have come since the last call and hold nothing."""
+        came, self._desk.came = self._desk.came, []
+        return came
+
+    def _refuse_lost(self) -> None:
+        if self.lost:
+            raise HostsLost(self.lost)
 
     def _next_attempt(self, step: int) -> int:
         """The number of the next attempt at a step."""
@@ -368,10 +393,36 @@ class Coordinator:
         await self._discard(step)
         raise not_finite(cause)
 
+    async def _commit(self, order: Commit) -> list[Committed]:
+        """Let the step count: it does already, whatever becomes of a host now. Gives the reports of those who are left.
+
+        Who is lost here is found by the next step.
+        """
+        reports: list[Committed] = []
+        waiting = set(self.hosts) - self.lost.keys()
+        for host in sorted(waiting):
+            await self._desk.send(host, order)
+        while waiting:
+            try:
+                report = await self._desk.take(Committed)
+            except HostsLost as found:
+                waiting -= found.hosts
+            else:
+                reports.append(report)
+                waiting.discard(report.host)
+        return reports
+
     async def _discard(self, step: int) -> None:
-        await self._desk.send_all(self.hosts, Discard(step=step))
-        await self._desk.gather(Discarded, len(self.hosts))
-        self._desk.forget()
+        """Let those who are left drop everything of the step."""
+        while True:
+            living = [host for host in self.hosts if host not in self.lost]
+            try:
+                await self._desk.send_all(living, Discard(step=step))
+                await self._desk.gather(Discarded, len(living))
+            except HostsLost:
+                continue
+            self._desk.forget()
+            return
 
     def _explain_norm(self, work: StepWork, norms: Mapping[str, Tensor]) -> NonFinite:
         """The stage nearest to the loss whose gradients are not finite; failing that, the one with the largest."""

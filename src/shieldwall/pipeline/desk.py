@@ -6,12 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shieldwall.core.messages import Message, Note
+from shieldwall.core.messages import Came, Gone, Message, Note
 from shieldwall.pipeline.answers import Answer, asked_of, given_by
 from shieldwall.pipeline.dropped import Dropped
 from shieldwall.transport import Endpoint
 
 R = TypeVar("R", bound=Message)
+
+
+class HostsLost(Exception):  # noqa: N818 (control flow, never shown)
+    """Hosts that an answer is wanted from cannot be reached any more, and their state is gone.
+
+    Args:
+        hosts: their names.
+    """
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self.hosts = frozenset(hosts)
+        super().__init__(", ".join(sorted(self.hosts)))
 
 
 class Desk:
@@ -20,7 +32,8 @@ class Desk:
     A report counts where an order asked its sender for it, once: whoever the transport says it is from must be the
     host that it names, and it must be about what was ordered. Everything else is dropped. Statements go to `file` the
     moment they come, whoever brings them: their signature is their proof. Reports that nobody waits for yet are kept
-    until somebody does.
+    until somebody does. News of the transport about hosts come from the coordinator's own side; in anybody else's name
+    they are dropped.
 
     Args:
         endpoint: the coordinator's end of the transport.
@@ -33,28 +46,50 @@ class Desk:
         self._kept: deque[Message] = deque()
         self._asked: list[Answer] = []
         self.dropped = Dropped(endpoint.name)
+        self.gone: dict[str, float] = {}
+        """Hosts that cannot be reached, and for how long nothing had been heard of each when that was noticed."""
+        self.came: list[str] = []
+        """Hosts that are there since, holding nothing."""
 
     async def send(self, host: str, order: Message) -> None:
-        """Give an order to one host; from now on its answer counts."""
+        """Give an order to one host; from now on its answer counts.
+
+        Raises:
+            HostsLost: it cannot be reached any more.
+        """
+        if host in self.gone:
+            raise HostsLost([host])
         answer = asked_of(host, order)
         if answer:
             self._asked.append(answer)
         await self._endpoint.send(host, order)
 
     async def send_all(self, hosts: Iterable[str], order: Message) -> None:
-        """Give the same order to several hosts."""
+        """Give the same order to several hosts.
+
+        Raises:
+            HostsLost: one of them cannot be reached any more; others may have the order.
+        """
         for host in hosts:
             await self.send(host, order)
 
     async def take(self, wanted: type[R], fits: Callable[[R], bool] = lambda _: True) -> R:
-        """The next report of one kind, waiting for it."""
+        """The next report of one kind, waiting for it.
+
+        Raises:
+            HostsLost: a host cannot be reached any more, be it one that owes the report or not.
+        """
         while True:
             report = await self.next(wanted, fits=lambda each: isinstance(each, wanted) and fits(each))  # type: ignore[arg-type]
             if isinstance(report, wanted):
                 return report
 
     async def next(self, *wanted: type[Message], fits: Callable[[Message], bool] = lambda _: True) -> Message | None:
-        """The next report of one of the kinds, or None as soon as a statement has come in meanwhile."""
+        """The next report of one of the kinds, or None as soon as a statement has come in meanwhile.
+
+        Raises:
+            HostsLost: a host cannot be reached any more.
+        """
         for place, message in enumerate(self._kept):
             if isinstance(message, wanted) and fits(message):
                 del self._kept[place]
@@ -64,6 +99,9 @@ class Desk:
             if isinstance(message, Note):
                 self._file(message)
                 return None
+            if isinstance(message, Gone | Came) and self._endpoint.sender == self._endpoint.name:
+                self._hear(message)
+                continue
             if not self._was_asked_for(message):
                 self.dropped.add(self._endpoint.sender, message)
             elif isinstance(message, wanted) and fits(message):
@@ -79,6 +117,15 @@ class Desk:
         """Drop the reports that nobody has taken; what was asked for so far is not asked for any more."""
         self._kept.clear()
         self._asked.clear()
+
+    def _hear(self, news: Gone | Came) -> None:
+        if isinstance(news, Came):
+            self.gone.pop(news.host, None)
+            self.came.append(news.host)
+            return
+        self.came = [host for host in self.came if host != news.host]
+        self.gone[news.host] = news.silent_s
+        raise HostsLost([news.host])
 
     def _was_asked_for(self, report: Message) -> bool:
         """Whether a report that has just come answers an order; no other will answer the same."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shieldwall.config import Config
 from shieldwall.core.errors import Interrupted
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
+from shieldwall.pipeline.desk import HostsLost
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
 from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
+from shieldwall.run.losses import nobody_else
 from shieldwall.run.planning import RunPlan
 from shieldwall.run.plans import Plans
 from shieldwall.run.responder import Course, Responder
@@ -26,6 +29,8 @@ from shieldwall.run.trace import is_traced, trace_line
 from shieldwall.run.watch import News, Watch
 from shieldwall.verify.court import Court
 from shieldwall.verify.ledger.show import sentence
+
+T = TypeVar("T")
 
 _TOLD = 3
 """Verdicts of one step that get a line of their own on the screen."""
@@ -100,7 +105,10 @@ class TrainingLoop:
             attempts=tools.config.respond.attempts,
             detours=tools.detours,
             between=self._between_attempts,
+            on_loss=self._replace_lost,
         )
+        self._failures: list[dict[str, Any]] = []
+        """Of hosts that were lost since the last line."""
         optimizer = tools.config.optimizer
         self._learning_rate = LearningRate(
             peak=optimizer.learning_rate,
@@ -141,6 +149,7 @@ class TrainingLoop:
             again=self._plans.again if tools.court else None,
             attempts=tools.config.respond.attempts,
         )
+        self._take_in_arrivals()
         course = await self._responder.step(work)
         result = course.result
         seconds = time.perf_counter() - start
@@ -154,9 +163,10 @@ class TrainingLoop:
             if perplexity is not None:
                 line["eval_perplexity"] = perplexity
         finally:
-            line |= self._news(step, len(result.rerun) + course.abandoned * plan.micro_batches)
+            again = course.abandoned + course.broken_off
+            line |= self._news(step, len(result.rerun) + again * plan.micro_batches)
             append_line(tools.folder.metrics, line)
-        as_planned = plan is tools.run_plan.plan and not (result.rerun or course.abandoned)
+        as_planned = plan is tools.run_plan.plan and not (result.rerun or course.abandoned or course.broken_off)
         if is_traced(step) and not culprits and as_planned:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
@@ -178,7 +188,8 @@ class TrainingLoop:
         tell_verdicts(self._tools.watch, self._tools.view, step)
         news = self._tools.watch.take(step, rerun)
         self._plans.heed(news.alerts)
-        return news.to_line()
+        failures, self._failures = self._failures, []
+        return news.to_line() | ({"failures": failures} if failures else {})
 
     async def _between_attempts(self) -> None:
         """Before a step is run again as a whole, those who were found to be wrong go; a step around them needs nobody
@@ -188,13 +199,57 @@ class TrainingLoop:
         if tools.court and not tools.detours:
             await self._expel(tools.court.book.take_condemned())
 
+    def _take_in_arrivals(self) -> None:
+        """Whoever has come, or come back, is a spare from now on."""
+        for name in self._tools.coordinator.take_arrivals():
+            if self._tools.succession:
+                self._tools.succession.add_spare(name)
+                self._tools.view.note(f"{name} is there and holds nothing yet")
+
+    async def _replace_lost(self) -> None:
+        """Let others hold what those held who cannot be reached any more.
+
+        Raises:
+            RunError: SW-V301, nobody else has what they held; SW-V202, both who had it are lost.
+        """
+        tools, noticed_s = self._tools, time.perf_counter()
+        while lost := tools.coordinator.lost:
+            if tools.succession is None:
+                raise nobody_else(lost, tools.folder.path)
+            self._take_in_arrivals()
+            try:
+                successors = await tools.succession.replace(lost.keys())
+            except HostsLost:
+                continue
+            self._plans.move(tools.succession.hosts)
+            resumed_s = round(time.perf_counter() - noticed_s, 3)
+            for name, successor in successors.items():
+                tools.view.note(f"{name} is gone; {successor} takes over what it held")
+                self._failures.append(
+                    {
+                        "step": self._progress.step,
+                        "worker": name,
+                        "kind": "gone",
+                        "detected_s": round(lost[name], 3),
+                        "resumed_s": resumed_s,
+                    }
+                )
+
+    async def _surely(self, act: Callable[[], Awaitable[T]]) -> T:
+        """What `act` gives, once nobody is lost in it whom it needs."""
+        while True:
+            try:
+                return await act()
+            except HostsLost:
+                await self._replace_lost()
+
     async def _expel(self, culprits: Sequence[str], *, again: bool = False) -> None:
         """Let the duties of those go over whose work was found to be wrong; on resuming, `again` and told before."""
         tools = self._tools
         if tools.succession is None:
             return
         for culprit in culprits:
-            successor = await tools.succession.expel(culprit)
+            successor = await self._surely(partial(tools.succession.expel, culprit))
             if successor:
                 if not again:
                     tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
@@ -220,8 +275,10 @@ class TrainingLoop:
     async def _evaluate(self) -> float:
         """Perplexity on the evaluation rows: exp of the mean loss over all their targets."""
         feed = self._tools.feed
-        losses = await self._tools.coordinator.evaluate(
-            self._plans.evaluation(), self._progress.step, feed.evaluation_shapes(self._width)
+        losses = await self._surely(
+            lambda: self._tools.coordinator.evaluate(
+                self._plans.evaluation(), self._progress.step, feed.evaluation_shapes(self._width)
+            )
         )
         return perplexity_of(self._tools.feed.evaluation_loss(losses), f"after step {self._progress.step}")
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.oversight import StepAbandoned
 from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
+from shieldwall.pipeline.desk import HostsLost
 from shieldwall.pipeline.failures import never_settles
 from shieldwall.recovery.detour import Detour, detour, suspects
 from shieldwall.run.detours import Detours
@@ -28,6 +29,9 @@ class Ground(Protocol):
     @property
     def hosts(self) -> Sequence[Host]:
         """Who holds what."""
+
+    def training(self) -> Plan:
+        """The plan of the next step."""
 
     def careful(self) -> Plan:
         """The plan of a step in which nothing is used before it is settled."""
@@ -42,7 +46,9 @@ class Course:
 
     result: StepResult
     abandoned: int = 0
-    """Attempts that were thrown away before."""
+    """Attempts that were thrown away before because something in them was wrong."""
+    broken_off: int = 0
+    """Attempts that were broken off before because a host was lost."""
     left_out: tuple[str, ...] = ()
     """Hosts that had no part in what was committed."""
     bypassed: tuple[int, ...] = ()
@@ -59,6 +65,7 @@ class Responder:
         attempts: how often a step is tried.
         detours: leads steps around suspects; None where the whole step is run again.
         between: called after an attempt was thrown away, while nothing is in work.
+        on_loss: lets others hold what lost hosts held; called while nothing is in work.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Responder:
         attempts: int,
         detours: Detours | None,
         between: Callable[[], Awaitable[None]],
+        on_loss: Callable[[], Awaitable[None]],
     ) -> None:
         self._coordinator = coordinator
         self._ground = ground
@@ -77,6 +85,7 @@ class Responder:
         self._attempts = attempts
         self._detours = detours
         self._between = between
+        self._on_loss = on_loss
 
     async def step(self, work: StepWork) -> Course:
         """Train one step and commit it.
@@ -86,16 +95,28 @@ class Responder:
             RunError: SW-V203; it was tried often enough.
         """
         left_out: frozenset[str] = frozenset()
-        for abandoned in range(self._attempts):
+        abandoned = broken_off = 0
+        while abandoned < self._attempts:
             try:
                 result = await self._try(work, left_out)
             except StepAbandoned as found:
+                abandoned += 1
                 await self._between()
                 left_out = self._extend(left_out, found)
                 work = replace(work, plan=self._ground.careful())
                 continue
-            bypassed = detour(self._ground.hosts, left_out).bypassed
-            return Course(result=result, abandoned=abandoned, left_out=tuple(sorted(left_out)), bypassed=bypassed)
+            except HostsLost:
+                broken_off += 1
+                await self._on_loss()
+                work = replace(work, plan=self._ground.training())
+                continue
+            return Course(
+                result=result,
+                abandoned=abandoned,
+                broken_off=broken_off,
+                left_out=tuple(sorted(left_out)),
+                bypassed=detour(self._ground.hosts, left_out).bypassed,
+            )
         raise never_settles(work.step, self._attempts)
 
     async def _try(self, work: StepWork, left_out: Collection[str]) -> StepResult:

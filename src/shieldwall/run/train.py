@@ -262,6 +262,6 @@ def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_secon
         false_accusations=news.false_accusations,
         steps_lost=0,
         micro_batches_rerun=news.rerun,
-        failures=[],
+        failures=[failure for line in lines for failure in line.get("failures", [])],
         config_root=config.root(),
     )

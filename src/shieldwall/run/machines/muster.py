@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shieldwall.core.errors import Interrupted, RunError, ShieldwallError
+from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.ids import COORDINATOR, SERVER
 from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.listen import Listen
+from shieldwall.run.machines.sentry import Sentry
 from shieldwall.schedule import Topology
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
@@ -25,8 +25,6 @@ from shieldwall.transport.remote.server import WireServer
 _TICKET_LASTS = timedelta(days=1)
 _LOOK_S = 0.1
 _FLUSH_S = 10.0
-GONE_S = 10.0
-"""A worker without a connection for so long is gone; a line that breaks comes back sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +65,30 @@ class Muster:
 
     @asynccontextmanager
     async def gather(self, names: Sequence[str]) -> AsyncIterator[Machines]:
-        """Everybody in `names`, once all of them are there.
+        """Everybody in `names`, once all of them are there; watched over until the block ends.
 
         Raises:
             TransportError: SW-T110; the port cannot be opened.
             Interrupted: SW-I101; a signal came while waiting.
-            RunError: SW-V301; somebody was gone for longer than a line is broken.
         """
         gate = self._open_gate()
-        hub = Hub(self._may_pass, self._tell_fault)
+        sentry = Sentry(self.welcome, names)
+        hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         server = WireServer(hub, gate, allowance, self._tell_refused)
         port = await server.listen(str(self.listen))
+        sentry.stand(hub, server)
         try:
             self._invite(gate, port, len(names))
             await self._wait(hub, names)
-            for name in names:
-                await hub.send(COORDINATOR, name, self.welcome)
             keys = {member.name: member.signing_key for member in gate.book.members() if member.name in names}
-            watching = asyncio.current_task()
-            watch = asyncio.create_task(_watch(server, names, watching))
+            watching = asyncio.create_task(sentry.watch())
             try:
                 yield Machines(hub, keys)
-                watch.cancel()
-                await _flush(hub)
-            except asyncio.CancelledError:
-                if watch.done() and not watch.cancelled() and (error := watch.exception()):
-                    raise error from None
-                raise
             finally:
-                watch.cancel()
-                await asyncio.gather(watch, return_exceptions=True)
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            await _flush(hub)
         finally:
             await server.stop()
 
@@ -134,31 +125,8 @@ class Muster:
         self.view.note(f"dropped, from {peer}: {error.summary} ({error.code})")
 
     def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
-        self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
-
-
-async def _watch(server: WireServer, names: Sequence[str], watched: asyncio.Task[None] | None) -> None:
-    """End the run when somebody is gone.
-
-    Raises:
-        RunError: SW-V301.
-    """
-    seen_s = dict.fromkeys(names, time.monotonic())
-    while True:
-        await asyncio.sleep(_LOOK_S)
-        now_s = time.monotonic()
-        seen_s |= {name: now_s for name in names if server.is_connected(name)}
-        gone = [name for name, last_s in seen_s.items() if now_s - last_s > GONE_S]
-        if gone and watched:
-            watched.cancel()
-            raise RunError(
-                "SW-V301",
-                f"{', '.join(gone)} is gone",
-                expected="a connection",
-                got=f"none for {GONE_S:g} s",
-                state="the last checkpoint stands",
-                remedy="start the worker again with the same join command, then resume the run",
-            )
+        if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
+            self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
 
 
 async def _flush(hub: Hub) -> None:

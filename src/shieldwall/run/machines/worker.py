@@ -64,7 +64,9 @@ def join(ticket: str, joining: Joining) -> None:
         async def play() -> None:
             passport = await enter(home, read)
             joining.tell(f"{passport.name} in the run {read.run}")
-            await _Work(home, passport, read.addresses, device, joining).play()
+            work = _Work(home, passport, read.addresses, device, joining)
+            while await work.is_forgotten():
+                joining.tell("the run does not know this session any more; beginning anew")
 
         asyncio.run(play())
 
@@ -77,7 +79,17 @@ class _Work:
     device: torch.device
     joining: Joining
 
-    async def play(self) -> None:
+    async def is_forgotten(self) -> bool:
+        """Work until the run ends; whether it has forgotten this worker instead, which is then as new to it."""
+        try:
+            await self._play()
+        except TransportError as error:
+            if error.code != "SW-T111":
+                raise
+            return True
+        return False
+
+    async def _play(self) -> None:
         """Keep the link and the certificate while the host works."""
         allowance = Allowance()
         link = Link("the initiator", allowance)

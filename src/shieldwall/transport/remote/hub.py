@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
@@ -58,17 +58,28 @@ class Hub:
     Args:
         may_pass: whether what one party sends to another may pass; in a star workers reach the centre alone.
         on_fault: told of everything that came and cannot be used.
+        on_attached: told who has come, or come anew without what was under way before.
     """
 
-    def __init__(self, may_pass: Callable[[str, str], bool], on_fault: Fault) -> None:
+    def __init__(
+        self,
+        may_pass: Callable[[str, str], bool],
+        on_fault: Fault,
+        on_attached: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self._may_pass = may_pass
         self._on_fault = on_fault
+        self._on_attached = on_attached
         self._own: dict[str, HubEndpoint] = {}
         self._links: dict[str, Link] = {}
         self._gone: set[str] = set()
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self.relayed_bytes: dict[tuple[str, str], int] = {}
         """What passed here from one worker to another."""
+
+    def has_joined(self, name: str) -> bool:
+        """Whether one of the initiator's own parties is called that."""
+        return name in self._own
 
     @property
     def links(self) -> Mapping[str, Link]:
@@ -92,6 +103,8 @@ class Hub:
         self._gone.discard(link.peer)
         self._links[link.peer] = link
         self._pumps[link.peer] = asyncio.create_task(self._pump(link), name=f"pump of {link.peer}")
+        if self._on_attached:
+            await self._on_attached(link.peer)
 
     async def detach(self, name: str) -> None:
         """A worker is gone: what is under way to it is dropped, what it has sent and nobody has taken too."""
