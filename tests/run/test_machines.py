@@ -3,67 +3,41 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import overrides, shieldwall
+from processes import Processes
 
 from shieldwall import Config, train
 from shieldwall.transport.identity.book import Book
 from shieldwall.verify.ledger import verify_ledger
 
-TICKET = re.compile(r"shieldwall join (sw1\S+)")
 TWO_STEPS = ["run.steps=2", "evaluation.every_steps=2"]
 
 
-def start(programs: Path, folder: Path, name: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
-    """A command as a process; what it prints goes to `NAME.out` and `NAME.err`."""
-    with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as errors:
-        return subprocess.Popen([programs / "shieldwall", *map(str, arguments)], stdout=out, stderr=errors)
-
-
-def ticket_in(log: Path, running: subprocess.Popen[bytes]) -> str:
-    """The ticket, once the run has printed it."""
-    while (found := TICKET.search(log.read_text())) is None:
-        with pytest.raises(subprocess.TimeoutExpired):
-            running.wait(timeout=0.1)  # it has not ended without one
-    return found[1]
-
-
-def over_machines(programs: Path, folder: Path, *settings: str) -> dict[str, Any]:
-    """The summary of a run of four worker processes."""
-    run: list[str | Path] = [
-        "--run",
-        folder / "run",
-        "--listen",
-        "127.0.0.1:0",
-        "--json",
-        *overrides(*TWO_STEPS, *settings),
-    ]
-    training = start(programs, folder, "train", "train", *run)
-    ticket = ticket_in(folder / "train.err", training)
-    workers = [
-        start(programs, folder, f"join-{number}", "join", ticket, "--home", folder / f"home-{number}")
-        for number in range(4)
-    ]
-    assert training.wait() == 0, (folder / "train.err").read_text()
-    assert [worker.wait() for worker in workers] == [0] * 4
-    summary: dict[str, Any] = json.loads((folder / "train.out").read_text())
-    return summary
+@pytest.fixture
+def processes(warm_programs: Path, tmp_path: Path) -> Iterator[Processes]:
+    """Nothing is left of them afterwards."""
+    found = Processes(warm_programs, tmp_path)
+    yield found
+    found.clear()
 
 
 @pytest.mark.parametrize("topology", ["chain", "star"])
 @pytest.mark.parametrize("policy", ["duplicate", "none"])
 def test_worker_processes_train_the_weights_of_one_process(
-    topology: str, policy: str, warm_programs: Path, tmp_path: Path
+    topology: str, policy: str, processes: Processes, tmp_path: Path
 ) -> None:
     settings = [f"pipeline.topology={topology}", f"verify.policy={policy}"]
     here = shieldwall("train", "--run", tmp_path / "here", "--json", *overrides(*TWO_STEPS, *settings)).json()
-    there = over_machines(warm_programs, tmp_path, *settings)
+    processes.train(*TWO_STEPS, *settings)
+    processes.join(1, 2, 3, 4)
+    assert processes.end() == 0, processes.said
+    assert [worker.wait() for worker in processes.workers.values()] == [0] * 4
+    there = json.loads((tmp_path / "train.out").read_text())
     assert there["weights_root"] == here["weights_root"]
     assert (there["alerts"], there["verdicts"]) == (0, [])
     assert there["config_root"] == here["config_root"]

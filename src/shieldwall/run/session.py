@@ -37,6 +37,7 @@ from shieldwall.run.handover import Handover
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.muster import Machines, Muster
+from shieldwall.run.machines.sentry import allowed_silence_s
 from shieldwall.run.machines.welcome import describe
 from shieldwall.run.materials import Materials
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
@@ -180,6 +181,7 @@ class TrainingSession:
                 frame_bytes=self.run_plan.border_bytes,
                 state_bytes=max(self.run_plan.memory_bytes.values()),
             ),
+            silence_s=allowed_silence_s(self.run_plan.costs),
             view=self.view,
             stop_wanted=self.stop_wanted,
         )

@@ -51,6 +51,7 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
+        silence_s: for how long a worker may be silent before it counts as gone.
         view: shows the ticket, and who is there.
         stop_wanted: whether a signal has come.
     """
@@ -60,6 +61,7 @@ class Muster:
     listen: Listen
     topology: Topology
     welcome: Welcome
+    silence_s: float
     view: ProgressView
     stop_wanted: Callable[[], bool]
 
@@ -72,7 +74,7 @@ class Muster:
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome, names)
+        sentry = Sentry(self.welcome, names, self.silence_s)
         hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         server = WireServer(hub, gate, allowance, self._tell_refused)
@@ -100,6 +102,7 @@ class Muster:
     def _invite(self, gate: Gate, port: int, uses: int) -> None:
         gate.book.set_addresses([f"{host}:{port}" for host in self.listen.reached_at()])
         ticket = gate.invite(uses=uses, lasts=_TICKET_LASTS, now=utc_now())
+        self.view.note(f"a worker that is silent for {self.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s")
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
     async def _wait(self, hub: Hub, names: Sequence[str]) -> None:

@@ -1,21 +1,30 @@
-"""Watches whose connection stands, greets who comes, and tells the coordinator who is gone and who is back."""
+"""Hears whether workers are there, greets who comes, and tells the coordinator who is gone and who is back."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
+from statistics import median
 
 from shieldwall.core.ids import COORDINATOR
 from shieldwall.core.messages import Came, Gone, Welcome
+from shieldwall.schedule import StageCosts
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.server import WireServer
 
 _LOOK_S = 0.1
-GONE_S = 1.0
-"""A worker without a connection for so long is gone. The keepalive needs two seconds to find a connection dead whose
-other end is stopped or cut off; one whose process has ended is closed at once. A line that breaks is dialled anew in a
-fraction of this."""
+_LEAST_SILENCE_S = 1.8
+_SLOTS = 3
+
+
+def allowed_silence_s(costs: StageCosts) -> float:
+    """For how long a worker may be silent before it counts as gone: three median slots, and never less than 1.8 s.
+
+    A slot is a pass of a stage, forward or backward, as measured for the plan. A worker beats every quarter of a second
+    from the loop that does its work; what that loop does in one piece is shorter than three slots.
+    """
+    return max(_LEAST_SILENCE_S, _SLOTS * median([*costs.forward_s, *costs.backward_s]))
 
 
 class Sentry:
@@ -24,13 +33,15 @@ class Sentry:
     Args:
         welcome: what a worker is told first.
         names: who takes part; nobody else is greeted.
+        silence_s: for how long a worker may say nothing before it counts as gone.
     """
 
-    def __init__(self, welcome: Welcome, names: Sequence[str]) -> None:
+    def __init__(self, welcome: Welcome, names: Sequence[str], silence_s: float) -> None:
         self._welcome = welcome
         self._names = frozenset(names)
-        self._there: dict[str, float] = {}
-        """Who takes part now, and `time.monotonic()` when its connection was last seen."""
+        self._silence_s = silence_s
+        self._there: set[str] = set()
+        """Who takes part now."""
 
     def stand(self, hub: Hub, server: WireServer) -> None:
         """Take post; nothing is done before."""
@@ -42,22 +53,23 @@ class Sentry:
         if name not in self._names:
             return
         if name in self._there:
-            await self._tell(Gone(host=name, silent_s=time.monotonic() - self._there[name]))
-        self._there[name] = time.monotonic()
+            await self._tell(Gone(host=name, silent_s=0.0))
+        self._there.add(name)
         await self._hub.send(COORDINATOR, name, self._welcome)
         await self._tell(Came(host=name))
 
     async def watch(self) -> None:
-        """Until cancelled: look whose connection stands, and tell of each that has not stood for too long."""
+        """Until cancelled: tell of each that has been silent for too long, connected or not."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            now_s = time.monotonic()
-            self._there |= {name: now_s for name in self._there if self._server.is_connected(name)}
             if not self._hub.has_joined(COORDINATOR):
                 continue
-            gone = {name: now_s - seen_s for name, seen_s in self._there.items() if now_s - seen_s > GONE_S}
-            for name, silent_s in gone.items():
-                del self._there[name]
+            now_s = time.monotonic()
+            silent = {name: now_s - self._hub.links[name].heard_s for name in self._there if name in self._hub.links}
+            for name, silent_s in silent.items():
+                if silent_s <= self._silence_s:
+                    continue
+                self._there.discard(name)
                 await self._server.drop(name)
                 await self._tell(Gone(host=name, silent_s=silent_s))
 

@@ -8,6 +8,7 @@ letter arrives once, or the link is given up.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from shieldwall.transport.remote.outbox import Outbox
 WINDOW_BYTES = 64 << 20
 """What may be under way each way before a sender waits: a second's worth of half a gigabit."""
 PART_BYTES = 1 << 20
+BEAT_S = 0.25
+"""An end that has had nothing to send for so long says that it is there; from the loop that does its work."""
 
 
 class Lane(Protocol):
@@ -54,6 +57,8 @@ class Link:
         self._taken = 0
         self._acknowledged = 0
         self.closed = False
+        self.heard_s = time.monotonic()
+        """`time.monotonic()` when the peer was last heard of."""
 
     @property
     def received(self) -> int:
@@ -130,6 +135,7 @@ class Link:
 
     async def _read(self, lane: Lane) -> None:
         while (piece := await lane.read()) is not None:
+            self.heard_s = time.monotonic()
             for letter in await self._take(piece):
                 self._arrived.put_nowait(letter)
 
@@ -160,9 +166,18 @@ class Link:
                 else:
                     await self._tell()
                     self._to_send.clear()
-                    await self._to_send.wait()
+                    await self._beat_until_there_is_more(lane)
         except ConnectionError:
             return
+
+    async def _beat_until_there_is_more(self, lane: Lane) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._to_send.wait(), BEAT_S)
+            except TimeoutError:
+                await lane.write(wire.Piece(ack=wire.Ack(number=self._acknowledged)))
+            else:
+                return
 
     def _next_piece(self) -> wire.Piece | None:
         if self._taken > self._acknowledged:

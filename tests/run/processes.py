@@ -1,0 +1,91 @@
+"""Runs over machines as tests start them: real processes on loopback."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commands import overrides
+
+TICKET = re.compile(r"shieldwall join (sw1\S+)")
+
+
+@dataclass
+class Processes:
+    """A run that listens, and its workers.
+
+    Args:
+        programs: folder of the `shieldwall` that is started.
+        folder: for everything that they write; the run's is `run`.
+    """
+
+    programs: Path
+    folder: Path
+    training: subprocess.Popen[bytes] | None = None
+    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """What the run has said on standard error."""
+        return (self.folder / "train.err").read_text()
+
+    @property
+    def steps(self) -> int:
+        """Steps that are committed."""
+        metrics = self.folder / "run" / "metrics.jsonl"
+        return metrics.read_text().count("\n") if metrics.exists() else 0
+
+    def train(self, *settings: str) -> None:
+        """Start the run, and wait until it has printed its ticket."""
+        run = ["--run", str(self.folder / "run"), "--listen", "127.0.0.1:0", "--json"]
+        self.training = self._start("train", "train", *run, *overrides(*settings))
+        self.wait_for(lambda: TICKET.search(self.said) is not None)
+
+    def join(self, *numbers: int, fresh: bool = False) -> None:
+        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
+        found = TICKET.search(self.said)
+        if found is None:
+            raise LookupError("there is no ticket yet")
+        for number in numbers:
+            arguments = ["join", found[1], "--home", str(self.folder / f"home-{number}")]
+            self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
+
+    def number_of(self, name: str) -> int:
+        """Which of the workers the run calls by this name."""
+        for number in self.workers:
+            if f"{name} in the run" in (self.folder / f"join-{number}.err").read_text():
+                return number
+        raise LookupError(name)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Look until it holds.
+
+        Raises:
+            AssertionError: the run has ended before.
+        """
+        while not condition():
+            if self.training and self.training.poll() is not None:
+                raise AssertionError(self.said)
+            time.sleep(0.01)
+
+    def end(self) -> int:
+        """The run's exit code, once it has ended."""
+        return self.training.wait() if self.training else 0
+
+    def clear(self) -> None:
+        """End whatever still runs."""
+        for process in (*self.workers.values(), *([self.training] if self.training else [])):
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def _start(self, log: str, *arguments: str, fresh: bool = False) -> subprocess.Popen[bytes]:
+        program = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
+        out, errors = self.folder / f"{log}.out", self.folder / f"{log}.err"
+        with out.open("ab") as out_file, errors.open("ab") as errors_file:
+            return subprocess.Popen([*program, *arguments], stdout=out_file, stderr=errors_file)
