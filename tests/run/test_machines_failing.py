@@ -68,21 +68,27 @@ def test_nothing_is_lost_with_a_worker(
     assert verify_ledger(processes.folder / "run").steps == 24
 
 
-def test_a_worker_that_is_started_again_takes_over_from_the_next(processes: Processes, undisturbed: str) -> None:
-    processes.train(*STEPS)
-    processes.join(1, 2, 3, 4)
+def test_a_worker_that_is_started_again_takes_over_from_the_next(processes: Processes, tmp_path: Path) -> None:
+    many = [
+        "run.steps=100",
+        "evaluation.every_steps=0",
+        "checkpoint.every_steps=0",
+    ]  # there has to be time to come back
+    processes.train(*many)
+    processes.join(1, fresh=True)
+    processes.wait_for(lambda: "worker-1 is there" in processes.said)
+    processes.join(2, 3, 4)
     processes.wait_for(lambda: processes.steps >= 2)
-    first, second = processes.number_of("worker-2"), processes.number_of("worker-4")
-    processes.workers[first].kill()
-    processes.workers[first].wait()
-    processes.join(first)
-    processes.wait_for(lambda: "worker-2 is there and holds nothing yet" in processes.said)
-    summary = lose(processes, "worker-4", signal.SIGKILL, after=processes.steps)
-    assert "worker-4 is gone; worker-2 takes over what it held" in processes.said
-    assert summary["weights_root"] == undisturbed
-    assert [failure["worker"] for failure in summary["failures"]] == ["worker-2", "worker-4"]
-    assert processes.workers[first].wait() == 0
-    assert second != first
+    processes.workers[1].kill()
+    processes.workers[1].wait()
+    processes.join(1)
+    processes.wait_for(lambda: "worker-1 is there and holds nothing yet" in processes.said)
+    summary = lose(processes, "worker-3", signal.SIGKILL, after=processes.steps)
+    assert "worker-3 is gone; worker-1 takes over what it held" in processes.said
+    assert [failure["worker"] for failure in summary["failures"]] == ["worker-1", "worker-3"]
+    assert processes.workers[1].wait() == 0
+    here = shieldwall("train", "--run", tmp_path / "here", "--json", *overrides(*many)).json()
+    assert summary["weights_root"] == here["weights_root"]
 
 
 def test_without_duplicates_the_run_ends_and_says_who_is_gone(processes: Processes) -> None:

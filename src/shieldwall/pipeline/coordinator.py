@@ -282,8 +282,14 @@ class Coordinator:
         return {host: silent_s for host, silent_s in self._desk.gone.items() if host in self.hosts}
 
     def take_arrivals(self) -> list[str]:
-        """Hosts that have come since the last call and hold nothing."""
-        came, self._desk.came = self._desk.came, []
+        """Hosts that have come since the last call and hold nothing.
+
+        Who was lost and is back is none of them before others hold what it held.
+        """
+        came = [host for host in self._desk.came if host not in self.hosts]
+        self._desk.came = [host for host in self._desk.came if host in self.hosts]
+        for host in came:
+            self._desk.gone.pop(host, None)
         return came
 
     def _refuse_lost(self) -> None:

@@ -49,7 +49,7 @@ class Desk:
         self.gone: dict[str, float] = {}
         """Hosts that cannot be reached, and for how long nothing had been heard of each when that was noticed."""
         self.came: list[str] = []
-        """Hosts that are there since, holding nothing."""
+        """Hosts that are there since, holding nothing; who is back is in both until nothing is asked of what it was."""
 
     async def send(self, host: str, order: Message) -> None:
         """Give an order to one host; from now on its answer counts.
@@ -120,7 +120,6 @@ class Desk:
 
     def _hear(self, news: Gone | Came) -> None:
         if isinstance(news, Came):
-            self.gone.pop(news.host, None)
             self.came.append(news.host)
             return
         self.came = [host for host in self.came if host != news.host]
