@@ -54,7 +54,7 @@ class Scale:
     """Besides the one that settings are chosen on."""
     clippings: tuple[str, ...] = ("stage", "none")
     topologies: tuple[str, ...] = ("star", "chain")
-    """The paper's skip layer is a star's."""
+    """In which a step is played around suspects. The paper's skip layer is a star's."""
     evaluations: int = 10
     """Points of each curve."""
     patience: int = 3
@@ -94,6 +94,7 @@ SMALL = Scale(
     pretrain_steps=2000,
     pretrain_rate=2e-3,
     tuning=(1e-3, 3e-3),
+    topologies=("star",),
     eval_blocks=128,
     test_blocks=1024,
     detection_steps=12,
