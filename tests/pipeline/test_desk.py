@@ -19,6 +19,7 @@ from shieldwall.core.messages import (
     Corrected,
     Discard,
     Discarded,
+    Gone,
     Message,
     NonFinite,
     Note,
@@ -48,10 +49,11 @@ from shieldwall.core.messages import (
     View,
     Viewed,
     Void,
+    Welcome,
 )
 from shieldwall.core.signing import Signed
 from shieldwall.core.statements import Header, Settlement
-from shieldwall.pipeline.desk import Desk
+from shieldwall.pipeline.desk import Desk, HostsLost
 from shieldwall.pipeline.mailbox import Mailbox
 from shieldwall.transport import MemoryNetwork
 
@@ -97,7 +99,23 @@ ASKED: list[tuple[Message, Message]] = [
     (SendState(stage=2), StateReport(host="ash", stage=2, state=STATE)),
 ]
 ROUTE = Route(run="test", view=0, attempt=1, step=3, hosts=(), ways={})
-UNANSWERED: list[Message] = [ROUTE, Void(step=3, attempt=1, micro_batches=(0,)), Stop()]
+WELCOME = Welcome(
+    run="test",
+    topology="chain",
+    checked=True,
+    threads=1,
+    seed=0,
+    model="{}",
+    attention="sdpa",
+    dtype="float32",
+    autocast=False,
+    adapter="",
+    optimizer="{}",
+    gradient_checkpointing=False,
+    frame_bytes=1,
+    state_bytes=1,
+)
+UNANSWERED: list[Message] = [WELCOME, ROUTE, Void(step=3, attempt=1, micro_batches=(0,)), Stop()]
 OTHERS: dict[str, Any] = {
     "host": "birch",
     "step": 77,
@@ -113,6 +131,26 @@ FRAME = TensorFrame(slot=SLOT, source="birch", destination="ash", tensor=torch.z
 def test_every_order_and_report_is_here() -> None:
     assert {type(order) for order, _ in ASKED} | {type(order) for order in UNANSWERED} == set(get_args(Order))
     assert {type(report) for _, report in ASKED} == set(get_args(Report))
+
+
+def test_only_the_coordinators_own_transport_says_who_is_gone() -> None:
+    async def play() -> None:
+        network = MemoryNetwork()
+        ash, own = network.join("ash"), network.join(COORDINATOR)
+        desk = Desk(own, lambda _: None)
+        await desk.send("ash", Discard(step=3))
+        await ash.send(COORDINATOR, Gone(host="birch", silent_s=9.0))
+        await ash.send(COORDINATOR, Discarded(host="ash", step=3))
+        await desk.take(Discarded)
+        assert (desk.gone, desk.dropped.counts) == ({}, {("ash", "Gone"): 1})
+        await own.send(COORDINATOR, Gone(host="birch", silent_s=2.0))
+        with pytest.raises(HostsLost, match="birch"):
+            await desk.take(Discarded)
+        assert desk.gone == {"birch": 2.0}
+        with pytest.raises(HostsLost, match="birch"):
+            await desk.send("birch", Discard(step=3))
+
+    asyncio.run(play())
 
 
 def changed(message: Message, **fields_of_it: object) -> Message:
