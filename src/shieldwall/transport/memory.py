@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from shieldwall.core.messages import Message
 from shieldwall.transport.base import name_taken, unknown_peer
+from shieldwall.transport.queued import QueuedEndpoint
 
 
-class MemoryEndpoint:
+class MemoryEndpoint(QueuedEndpoint):
     """A peer's end in one process."""
 
     def __init__(self, name: str, network: MemoryNetwork) -> None:
-        self._name = name
+        super().__init__(name)
         self._network = network
-        self._arrived: asyncio.Queue[tuple[str, Message, float]] = asyncio.Queue()
-        self._sender = ""
-        self._arrived_s = 0.0
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     async def send(self, destination: str, message: Message) -> None:
         self._network.deliver(self._name, destination, message)
-
-    async def receive(self) -> Message:
-        self._sender, message, self._arrived_s = await self._arrived.get()
-        return message
-
-    @property
-    def sender(self) -> str:
-        return self._sender
-
-    @property
-    def arrived_s(self) -> float:
-        return self._arrived_s
-
-    def accept(self, sender: str, message: Message) -> None:
-        """Put a message of `sender` at the end of what this peer has yet to receive."""
-        self._arrived.put_nowait((sender, message, time.perf_counter()))
 
 
 class MemoryNetwork:

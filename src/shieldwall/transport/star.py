@@ -10,6 +10,11 @@ from shieldwall.transport.memory import MemoryNetwork
 _CENTRE = frozenset({COORDINATOR, SERVER})
 
 
+def touches_centre(sender: str, destination: str) -> bool:
+    """Whether a message begins or ends at the centre, as all of a star do."""
+    return not _CENTRE.isdisjoint({sender, destination})
+
+
 class StarNetwork(MemoryNetwork):
     """Peers of one process, all of whose messages begin or end at the centre."""
 
@@ -19,7 +24,7 @@ class StarNetwork(MemoryNetwork):
         Raises:
             TransportError: SW-T101, nobody is called that; SW-T106, from one host to another.
         """
-        if _CENTRE.isdisjoint({sender, destination}):
+        if not touches_centre(sender, destination):
             raise TransportError(
                 "SW-T106",
                 f"{sender} sends to {destination} past the server",

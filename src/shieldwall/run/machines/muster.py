@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shieldwall.core.errors import Interrupted, ShieldwallError
-from shieldwall.core.ids import COORDINATOR, SERVER
 from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
@@ -21,6 +20,7 @@ from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.server import WireServer
+from shieldwall.transport.star import touches_centre
 
 _TICKET_LASTS = timedelta(days=1)
 _LOOK_S = 0.1
@@ -122,7 +122,7 @@ class Muster:
             await asyncio.sleep(_LOOK_S)
 
     def _may_pass(self, source: str, destination: str) -> bool:
-        return self.topology == "chain" or not {COORDINATOR, SERVER}.isdisjoint({source, destination})
+        return self.topology == "chain" or touches_centre(source, destination)
 
     def _tell_fault(self, peer: str, error: ShieldwallError) -> None:
         self.view.note(f"dropped, from {peer}: {error.summary} ({error.code})")

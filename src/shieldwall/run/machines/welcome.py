@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Welcome
+from shieldwall.core.roots import dtype_name
 from shieldwall.models.lora_file import CONFIG_FILE, lora_plain, read_lora
 from shieldwall.models.settings import ModelSettings
 from shieldwall.models.source import open_source
@@ -20,6 +20,7 @@ from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.optimizer import OptimizerSettings
 from shieldwall.run.model import DTYPES
 from shieldwall.schedule import Topology
+from shieldwall.transport.codec.garbled import garbled
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -45,7 +46,7 @@ def describe(
         seed=settings.seed,
         model=json.dumps(model.config.to_dict(), default=str, sort_keys=True),
         attention=model.attention,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=dtype_name(model.dtype),
         autocast=model.autocast,
         adapter="" if model.adapter is None else json.dumps(lora_plain(model.adapter)),
         optimizer=json.dumps(asdict(settings.optimizer)),
@@ -73,7 +74,7 @@ def settings_of(welcome: Welcome, device: torch.device) -> HostSettings:
             (folder / CONFIG_FILE).write_text(welcome.adapter)
             adapter = read_lora(folder)
     if welcome.dtype not in DTYPES:
-        raise _unreadable("dtype", f"one of: {', '.join(DTYPES)}", welcome.dtype)
+        raise garbled("Welcome.dtype", f"one of: {', '.join(DTYPES)}", welcome.dtype)
     return HostSettings(
         model=ModelSettings(
             config=config,
@@ -93,18 +94,6 @@ def _optimizer(text: str) -> OptimizerSettings:
     try:
         settings: Any = TypeAdapter(OptimizerSettings).validate_json(text)
     except ValidationError as error:
-        raise _unreadable("optimizer", "settings of an optimizer", text[:80]) from error
+        raise garbled("Welcome.optimizer", "settings of an optimizer", text[:80]) from error
     found: OptimizerSettings = settings
     return found
-
-
-def _unreadable(field: str, expected: str, got: str) -> TransportError:
-    return TransportError(
-        "SW-T107",
-        "a message cannot be read",
-        where=f"Welcome.{field}",
-        expected=expected,
-        got=got,
-        state="nothing of it was used",
-        remedy="see that both ends run the same version of shieldwall",
-    )

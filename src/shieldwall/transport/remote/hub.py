@@ -4,13 +4,13 @@ relayed here."""
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
 from shieldwall.transport.base import name_taken, unknown_peer
 from shieldwall.transport.codec import pack, unpack
+from shieldwall.transport.queued import QueuedEndpoint
 from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.link import Link
 
@@ -18,38 +18,15 @@ Fault = Callable[[str, TransportError], None]
 """Told who sent what cannot be used, and what was wrong with it."""
 
 
-class HubEndpoint:
+class HubEndpoint(QueuedEndpoint):
     """The end of one of the initiator's own parties."""
 
     def __init__(self, name: str, hub: Hub) -> None:
-        self._name = name
+        super().__init__(name)
         self._hub = hub
-        self._arrived: asyncio.Queue[tuple[str, Message, float]] = asyncio.Queue()
-        self._sender = ""
-        self._arrived_s = 0.0
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     async def send(self, destination: str, message: Message) -> None:
         await self._hub.send(self._name, destination, message)
-
-    async def receive(self) -> Message:
-        self._sender, message, self._arrived_s = await self._arrived.get()
-        return message
-
-    @property
-    def sender(self) -> str:
-        return self._sender
-
-    @property
-    def arrived_s(self) -> float:
-        return self._arrived_s
-
-    def accept(self, sender: str, message: Message) -> None:
-        """Put a message of `sender` at the end of what this party has yet to receive."""
-        self._arrived.put_nowait((sender, message, time.perf_counter()))
 
 
 class Hub:

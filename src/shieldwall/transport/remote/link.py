@@ -65,11 +65,6 @@ class Link:
         """The last letter that came whole and in order."""
         return self._inbox.received
 
-    @property
-    def waiting_bytes(self) -> int:
-        """What the peer has not taken yet."""
-        return self._outbox.waiting_bytes
-
     async def send(self, letter: Letter) -> None:
         """Put a letter on its way; waits while the peer is far behind. After `close` it goes nowhere."""
         async with self._changed:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import grpc
 
 from shieldwall.core.errors import EnrolmentError, ShieldwallError, TicketError, TransportError
+from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.enrolment import EnrolmentRequest, bad_request
 from shieldwall.transport.identity.gate import Gate
@@ -87,10 +88,6 @@ class WireServer:
         if session:
             await _end(session)
             await self._hub.detach(name)
-
-    def is_connected(self, name: str) -> bool:
-        """Whether a connection of this member stands."""
-        return name in self._sessions and bool(self._sessions[name].lanes)
 
     def _certificates(self) -> Any:
         """What this end shows, and whose certificates it lets through; asked at each handshake, by gRPC's threads."""
@@ -198,15 +195,7 @@ async def _greeting(lane: AnsweredLane, name: str) -> wire.Hello:
 
 
 def _garbled_greeting(name: str, expected: str, got: str) -> TransportError:
-    return TransportError(
-        "SW-T107",
-        "a message cannot be read",
-        where=f"the greeting of {name}",
-        expected=expected,
-        got=got,
-        state="nothing of it was used",
-        remedy="see that both ends run the same version of shieldwall",
-    )
+    return garbled(f"the greeting of {name}", expected, got)
 
 
 def _no_port(address: str, why: str) -> TransportError:
