@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -66,6 +68,13 @@ def start(*arguments: str | Path, warm: Path | None = None, **options: Any) -> s
     command = [*program, *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **{**pipes, **options})
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Until the condition holds or the process has ended; looks often, and leaves the processor to the process."""
+    pause = Event()
+    while not condition() and process.poll() is None:
+        pause.wait(0.0005)
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import TINY, finish, overrides, shieldwall, start
+from commands import TINY, finish, overrides, shieldwall, start, wait_for
 from safetensors.torch import load_file, save_file
 
 from conftest import MakeModel
@@ -205,8 +205,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     whole = train(Config.load(None, [*TINY, *settings]), folder=tmp_path / "whole").summary
     process = start("train", "--run", folder, *overrides("run.steps=4", *settings[1:]))
     try:
-        while not (folder / "checkpoints" / "step-2").exists() and process.poll() is None:
-            pass
+        wait_for(process, (folder / "checkpoints" / "step-2").exists)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
         ended = finish(process)
     finally:
@@ -246,8 +245,7 @@ def test_a_second_signal_ends_at_once(warm_programs: Path, tmp_path: Path) -> No
     """The first signal waits for the end of the step; whoever sends another does not want to wait."""
     settings = overrides("run.steps=100000", "data.eval_blocks=0")
     process = start("train", "--run", tmp_path / "run", *settings, warm=warm_programs)
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
-        pass
+    wait_for(process, (tmp_path / "run" / "metrics.jsonl").exists)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     assert finish(process).code in (130, -signal.SIGTERM)

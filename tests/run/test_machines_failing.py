@@ -70,12 +70,12 @@ def test_nothing_is_lost_with_a_worker(
 
 def test_a_worker_that_is_started_again_takes_over_from_the_next(processes: Processes, tmp_path: Path) -> None:
     many = [
-        "run.steps=100",
+        "run.steps=40",
         "evaluation.every_steps=0",
         "checkpoint.every_steps=0",
     ]  # there has to be time to come back
     processes.train(*many)
-    processes.join(1, fresh=True)
+    processes.join(1)
     processes.wait_for(lambda: "worker-1 is there" in processes.said)
     processes.join(2, 3, 4)
     processes.wait_for(lambda: processes.steps >= 2)

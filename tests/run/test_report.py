@@ -10,13 +10,12 @@ import shutil
 import signal
 import statistics
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
 from attacked import LIAR
 from attacked import run as run_with_attacks
-from commands import TINY, finish, overrides, shieldwall, start
+from commands import TINY, finish, overrides, shieldwall, start, wait_for
 from matplotlib.image import imread
 
 from shieldwall import Config, RunFolderError, StorageError, Summary, report, train
@@ -166,10 +165,8 @@ def test_the_page_tells_who_was_found_guilty(run: Path, tmp_path: Path) -> None:
 def test_a_running_run_is_reported_and_goes_on(warm_programs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start("train", "--run", folder, *overrides("run.steps=100000"), warm=warm_programs)
-    pause = Event()
     try:
-        while len(read_lines(folder / "metrics.jsonl").lines) < 4 and process.poll() is None:
-            pause.wait(0.01)
+        wait_for(process, lambda: len(read_lines(folder / "metrics.jsonl").lines) >= 4)
         result = shieldwall("report", folder, "--json")
         assert result.code == 0, result.err
         assert process.poll() is None

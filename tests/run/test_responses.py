@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 from attacked import culprits, run, write_config
-from commands import finish, shieldwall, start
+from commands import finish, shieldwall, start, wait_for
 
 from shieldwall.verify.ledger import verify_ledger
 from shieldwall.verify.ledger.chain import read_statement
@@ -70,10 +69,9 @@ def test_a_run_that_skips_and_is_killed_ends_with_the_same_weights(tmp_path: Pat
     liar = {"kind": "sign_flip", "stage": "random", "rate": 0.6, "seed": 4}
     settings = ['respond.policy="skip"', "checkpoint.every_steps=1", "run.steps=8"]
     whole = run(tmp_path / "whole", [liar], *settings)
-    folder, pause = tmp_path / "run", Event()
+    folder = tmp_path / "run"
     process = start("train", write_config(tmp_path / "c.toml", [liar], *settings), "--run", folder)
-    while not (folder / "checkpoints" / "step-3").exists() and process.poll() is None:
-        pause.wait(0.001)
+    wait_for(process, (folder / "checkpoints" / "step-3").exists)
     process.send_signal(signal.SIGKILL)
     assert finish(process).code == -signal.SIGKILL
     resumed = shieldwall("train", "--run", folder, "--resume", "--json")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
-from threading import Event
 
 import pytest
-from commands import TINY, finish, overrides, shieldwall, start
+from commands import TINY, finish, overrides, shieldwall, start, wait_for
 
 from shieldwall import CheckpointError, Config, RunFolderError, Summary, train
 from shieldwall.core.lines import read_lines
@@ -22,13 +20,6 @@ FREE = [*TINY, "verify.policy=none"]
 """A finished run can go on when its summary is taken away; a checked run cannot, because its ledger is closed."""
 
 SLOW = ["run.steps=16", "checkpoint.every_steps=1", "model.width=32", "model.heads=4"]
-
-
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Until the condition holds or the process has ended."""
-    pause = Event()
-    while not condition() and process.poll() is None:
-        pause.wait(0.0005)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 from attacked import LIAR, SMALL, configured, culprits, run, write_config
-from commands import finish, shieldwall, start
+from commands import finish, shieldwall, start, wait_for
 
 from shieldwall import Hook, Summary, train
 from shieldwall.core.hooks import Border
@@ -47,9 +46,8 @@ def test_an_attacked_run_goes_on_to_the_clean_weights(
 ) -> None:
     folder = tmp_path / "run"
     config = write_config(tmp_path / "run.toml", [attack], *settings, base=LONGER)
-    process, pause = start("train", config, "--run", folder, warm=warm_programs), Event()
-    while not (folder / "checkpoints" / "step-3").exists() and process.poll() is None:
-        pause.wait(0.001)
+    process = start("train", config, "--run", folder, warm=warm_programs)
+    wait_for(process, (folder / "checkpoints" / "step-3").exists)
     process.send_signal(number)
     assert finish(process).code == (130 if number is signal.SIGINT else -signal.SIGKILL)
     assert shieldwall("ledger", "verify", folder).code == 3

@@ -32,7 +32,7 @@ def row(number: int, kind: str, **changes: Any) -> dict[str, Any]:
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """The second command runs only what the first has not; a line that was cut off is run again."""
-    arguments = ["--out", str(tmp_path), "--seed", "5", "--runs"]
+    arguments = ["--out", str(tmp_path), "--seed", "5", "--processes", "1", "--runs"]
     assert CliRunner().invoke(app, [*arguments, "2"]).exit_code == 0
     journal = tmp_path / "shield-5.jsonl"
     first, second = journal.read_text().splitlines()

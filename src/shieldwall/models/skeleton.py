@@ -6,6 +6,8 @@ only to what it owns.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -45,6 +47,31 @@ def build_skeleton(settings: ModelSettings) -> PreTrainedModel:
     if settings.adapter is not None:
         inject(model, settings.adapter, settings.adapter_origin)
     return model
+
+
+def stage_skeleton(settings: ModelSettings, layers_path: str, layers: range) -> PreTrainedModel:
+    """`build_skeleton` for one stage: what is no layer, and its own `layers`, are new; the other layers are shared.
+
+    Nothing computes with the shared ones, which only hold the place of their names. Copying a skeleton that is there
+    already takes a quarter of the time of building one, and a host that holds several stages needs several.
+
+    Raises:
+        ModelError: as `build_skeleton`.
+    """
+    pattern = _pattern_of(settings)
+    shared: list[object] = [pattern.config, pattern.generation_config]
+    shared += [layer for index, layer in enumerate(pattern.get_submodule(layers_path)) if index not in layers]
+    return copy.deepcopy(pattern, {id(thing): thing for thing in shared})
+
+
+_patterns: list[tuple[ModelSettings, PreTrainedModel]] = []
+"""The skeleton that was copied last, and the settings that it was built from."""
+
+
+def _pattern_of(settings: ModelSettings) -> PreTrainedModel:
+    if not _patterns or _patterns[0][0] is not settings:
+        _patterns[:] = [(settings, build_skeleton(settings))]
+    return _patterns[0][1]
 
 
 def parameter_shapes(skeleton: PreTrainedModel) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ from shieldwall.core.seeds import EMBEDDINGS_UNIT
 from shieldwall.models.adapters import is_adapter, merge, placed_parameters
 from shieldwall.models.families import find_family
 from shieldwall.models.settings import ModelSettings
-from shieldwall.models.skeleton import build_skeleton, place_parameter, tied_names
+from shieldwall.models.skeleton import place_parameter, stage_skeleton, tied_names
 from shieldwall.models.span import StageSpan
 
 SeedOfUnit = Callable[[int], int]
@@ -55,7 +55,7 @@ class StageModel:
         self.family = find_family(settings.config.model_type, "the model's configuration")
         self._settings = settings
         self._device = device
-        self._model = build_skeleton(settings)
+        self._model = stage_skeleton(settings, self.family.layers, span.layers)
         self._dropout = settings.dropout
         held = self._adopt(state, frozen or {})
         self.parameters = {name: parameter for name, parameter in held.items() if parameter.requires_grad}

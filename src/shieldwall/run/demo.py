@@ -25,7 +25,11 @@ from shieldwall.run.train import train
 from shieldwall.verify.ledger import LedgerReport, verify_ledger
 
 _PROMPT = "The import statement"
-_PLAN: dict[str, Any] = {"run": {"steps": 60}, "pipeline": {"spares": 1}}
+_PLAN: dict[str, Any] = {
+    "run": {"steps": 36},
+    "pipeline": {"spares": 1},
+    "optimizer": {"learning_rate": 0.005, "warmup_steps": 4},
+}
 _LIAR = {"kind": "sign_flip", "stage": 2, "direction": "forward", "rate": 0.5, "from_step": 15}
 
 
