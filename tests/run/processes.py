@@ -40,19 +40,35 @@ class Processes:
         metrics = self.folder / "run" / "metrics.jsonl"
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
-    def train(self, *settings: str) -> None:
-        """Start the run, and wait until it has printed its ticket."""
-        run = ["--run", str(self.folder / "run"), "--listen", "127.0.0.1:0", "--json"]
-        self.training = self._start("train", "train", *run, *overrides(*settings))
+    def train(self, *settings: str, fresh: bool = False) -> None:
+        """Start the run, and wait until it has printed its ticket; `fresh` as for `join`."""
+        self.training = self._start("train", *self._train, *overrides(*settings), fresh=fresh)
         self.wait_for(lambda: TICKET.search(self.said) is not None)
 
-    def join(self, *numbers: int, fresh: bool = False) -> None:
-        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
+    def kill_training(self) -> None:
+        """Kill the initiator, and wait until it is gone."""
+        if self.training:
+            self.training.kill()
+            self.training.wait()
+
+    def resume(self) -> None:
+        """Start the run again where it was killed."""
+        self.training = self._start("train", *self._train, "--resume")
+
+    @property
+    def _train(self) -> list[str]:
+        return ["train", "--run", str(self.folder / "run"), "--listen", "127.0.0.1:0", "--json"]
+
+    def join(self, *numbers: int, fresh: bool = False, ticket: str = "") -> None:
+        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork.
+
+        With the ticket that the run has printed if none is given.
+        """
         found = TICKET.search(self.said)
         if found is None:
             raise LookupError("there is no ticket yet")
         for number in numbers:
-            arguments = ["join", found[1], "--home", str(self.folder / f"home-{number}")]
+            arguments = ["join", ticket or found[1], "--home", str(self.folder / f"home-{number}")]
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
 
     def number_of(self, name: str) -> int:

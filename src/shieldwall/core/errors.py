@@ -152,6 +152,10 @@ class RunError(ShieldwallError):
     """It happened on the way; the last whole checkpoint stands."""
 
 
+class StateLostError(RunError):
+    """A state that nobody has any more who can be reached; the last checkpoint has an older one."""
+
+
 class NonFiniteError(RunError):
     """A loss, an activation or a gradient is NaN or infinite."""
 

@@ -440,6 +440,13 @@ class Came:
     host: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """News for the coordinator from a host itself: it wants to go, and works on until it is let go."""
+
+    host: str
+
+
 Order = (
     Welcome
     | Assign
@@ -476,5 +483,5 @@ Report = (
     | StateReport
     | NonFinite
 )
-News = Gone | Came
+News = Gone | Came | Leaving
 Message = TensorFrame | Note | Relay | Order | Report | News

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from shieldwall.core.errors import RunError
+from shieldwall.core.errors import RunError, StateLostError
 from shieldwall.core.ids import Role, Slot
 from shieldwall.core.messages import (
     Committed,
@@ -89,6 +89,19 @@ def lost_state(stage: int, holder: str, checker: str, root: str = "") -> RunErro
         got="another one from each who was asked",
         state="nothing of the step has changed a weight; the last checkpoint stands",
         remedy="resume from the last checkpoint with other workers: two that check each other have changed it",
+    )
+
+
+def state_gone(stage: int, holders: Sequence[str]) -> StateLostError:
+    """SW-V302: everybody who held the state of a stage is gone."""
+    return StateLostError(
+        "SW-V302",
+        f"everybody who had the state of stage {stage} is gone",
+        where=f"stage {stage}",
+        expected="one of its two holders",
+        got=f"{' and '.join(holders)} cannot be reached",
+        state="nothing of the step has changed a weight; the last checkpoint stands",
+        remedy="go on from the last checkpoint: shieldwall train --run DIR --resume --listen HOST:PORT",
     )
 
 

@@ -163,8 +163,8 @@ class MemoryRecord:
         if isinstance(signed.statement, (Verdict, Refusal)):
             self.events.append(signed.statement)
 
-    def add_view(self, view: View) -> None:
-        del view
+    def add_view(self, view: View, state_roots: Mapping[int, str]) -> None:
+        del view, state_roots
 
     def keep_evidence(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
         del tensors, about

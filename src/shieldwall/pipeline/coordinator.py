@@ -44,7 +44,7 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
-from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned, lost_state
+from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned, lost_state, state_gone
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
@@ -132,7 +132,7 @@ class Coordinator:
         self._first_attempt = first_attempt
         self._tried: tuple[int, int] = (-1, -1)
         """The step that was played last, and the number of the last attempt at it."""
-        self._desk = Desk(endpoint, self._file)
+        self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values())
         self._talk = DeskCorrespondence(self._desk)
         self._holders: dict[tuple[Role, int], str] = {}
         self._view = View(view=0, holders={}, checkers={}, keys={}, arithmetic="")
@@ -168,7 +168,10 @@ class Coordinator:
 
     async def release(self, stage: int, role: Role) -> None:
         """Let the host of a stage or duplicate let go of it."""
-        host = self._holders.pop((role, stage))
+        await self.release_from(self._holders.pop((role, stage)), stage, role)
+
+    async def release_from(self, host: str, stage: int, role: Role) -> None:
+        """Let a host that held a stage or duplicate, which another holds by now, let go of it."""
         await self._desk.send(host, Release(stage=stage, role=role))
         await self._desk.take(Released)
 
@@ -253,23 +256,46 @@ class Coordinator:
 
         Raises:
             RunError: SW-V202; none of those who were asked has it.
+            StateLostError: SW-V302; none of them can be reached any more.
+            HostsLost: somebody else cannot be reached any more.
         """
-        for role in roles:
-            if (role, stage) not in self._holders:
-                continue
+        asked = [(role, self._holders[role, stage]) for role in roles if (role, stage) in self._holders]
+        for role, host in asked:
             try:
-                report = await self._talk.state(self._holders[role, stage], stage, role)
+                report = await self._talk.state(host, stage, role)
             except HostsLost:
+                if host not in self._desk.gone:
+                    raise
                 continue
             state = self._oversight.accept_state(report) if self._oversight else report.state
             if state is not None:
                 return state
+        if all(host in self._desk.gone for _, host in asked):
+            raise state_gone(stage, [host for _, host in asked] or ["who held it"])
         holder, checker = (self._holders.get((role, stage), "") for role in (Role.STAGE, Role.DUPLICATE))
         raise lost_state(stage, holder, checker)
 
     async def stop(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, those of them that can be reached."""
         await self._desk.send_all([host for host in hosts if host not in self._desk.gone], Stop())
+
+    async def stop_all(self, hosts: Iterable[str]) -> None:
+        """Let `hosts` end, and whoever has come since."""
+        await self.stop(dict.fromkeys([*hosts, *self._desk.met]))
+
+    @property
+    def holders(self) -> Mapping[tuple[Role, int], str]:
+        """Who holds each stage and each duplicate."""
+        return dict(self._holders)
+
+    @property
+    def gone(self) -> Mapping[str, float]:
+        """Hosts that cannot be reached, whatever they hold, and how long each had been silent."""
+        return self._desk.gone
+
+    def drop_reports(self) -> None:
+        """Nothing is in work: what was asked for so far is not waited for any more."""
+        self._desk.forget()
 
     @property
     def hosts(self) -> list[str]:
@@ -291,6 +317,12 @@ class Coordinator:
         for host in came:
             self._desk.gone.pop(host, None)
         return came
+
+    def take_leavers(self) -> list[str]:
+        """Hosts that have said since the last call that they want to go."""
+        leaving = list(self._desk.leaving)
+        self._desk.leaving.clear()
+        return leaving
 
     def _refuse_lost(self) -> None:
         if self.lost:

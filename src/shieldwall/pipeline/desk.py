@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from shieldwall.core.messages import Came, Gone, Message, Note
+from shieldwall.core.messages import Came, Gone, Leaving, Message, Note
 from shieldwall.pipeline.answers import Answer, asked_of, given_by
 from shieldwall.pipeline.dropped import Dropped
 from shieldwall.transport import Endpoint
@@ -33,23 +33,31 @@ class Desk:
     host that it names, and it must be about what was ordered. Everything else is dropped. Statements go to `file` the
     moment they come, whoever brings them: their signature is their proof. Reports that nobody waits for yet are kept
     until somebody does. News of the transport about hosts come from the coordinator's own side; in anybody else's name
-    they are dropped.
+    they are dropped. That it wants to leave a host says itself.
 
     Args:
         endpoint: the coordinator's end of the transport.
         file: takes statements.
+        is_needed: whether a host holds something; that others are gone interrupts nobody.
     """
 
-    def __init__(self, endpoint: Endpoint, file: Callable[[Note], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, file: Callable[[Note], None], is_needed: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._endpoint = endpoint
         self._file = file
+        self._is_needed = is_needed
         self._kept: deque[Message] = deque()
         self._asked: list[Answer] = []
         self.dropped = Dropped(endpoint.name)
         self.gone: dict[str, float] = {}
         """Hosts that cannot be reached, and for how long nothing had been heard of each when that was noticed."""
+        self.met: set[str] = set()
+        """Everybody who was ever said to have come."""
         self.came: list[str] = []
         """Hosts that are there since, holding nothing; who is back is in both until nothing is asked of what it was."""
+        self.leaving: dict[str, None] = {}
+        """Hosts that want to go, in the order in which they said so."""
 
     async def send(self, host: str, order: Message) -> None:
         """Give an order to one host; from now on its answer counts.
@@ -102,6 +110,9 @@ class Desk:
             if isinstance(message, Gone | Came) and self._endpoint.sender == self._endpoint.name:
                 self._hear(message)
                 continue
+            if isinstance(message, Leaving) and self._endpoint.sender == message.host:
+                self.leaving[message.host] = None
+                continue
             if not self._was_asked_for(message):
                 self.dropped.add(self._endpoint.sender, message)
             elif isinstance(message, wanted) and fits(message):
@@ -120,11 +131,14 @@ class Desk:
 
     def _hear(self, news: Gone | Came) -> None:
         if isinstance(news, Came):
+            self.met.add(news.host)
             self.came.append(news.host)
             return
         self.came = [host for host in self.came if host != news.host]
+        self.leaving.pop(news.host, None)
         self.gone[news.host] = news.silent_s
-        raise HostsLost([news.host])
+        if self._is_needed(news.host) or any(host == news.host for host, *_ in self._asked):
+            raise HostsLost([news.host])
 
     def _was_asked_for(self, report: Message) -> bool:
         """Whether a report that has just come answers an order; no other will answer the same."""

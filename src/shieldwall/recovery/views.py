@@ -51,6 +51,22 @@ def without(hosts: Sequence[Host], gone: str, successor: str) -> tuple[Host, ...
     )
 
 
+def relieved(hosts: Sequence[Host], stages: Sequence[int], helper: str) -> tuple[Host, ...]:
+    """The hosts once `helper`, who held nothing, has taken `stages` from the initiator, and duplicates follow.
+
+    Raises:
+        PlanError: SW-P127; a worker would hold a stage and its duplicate.
+    """
+    rest = [
+        replace(host, stages=tuple(stage for stage in host.stages if stage not in stages), duplicates=())
+        if host.name == INITIATOR
+        else replace(host, duplicates=())
+        for host in hosts
+    ]
+    initiator = next(host for host in rest if host.name == INITIATOR)
+    return with_duplicates([*rest, replace(initiator, name=helper, stages=tuple(stages))])
+
+
 def _no_custody(stage: int, host: str) -> PlanError:
     return PlanError(
         "SW-P127",

@@ -130,7 +130,8 @@ def raise_shield(
         tail = read_tail(folder.path, keys.identity)
         attempt, view = tail.attempt + 1, tail.view + 1
         writer = LedgerWriter.reopen(folder.path, keys.identity)
-        writer.resume(step, attempt, {name: key for name, key in parties.keys.items() if name != keys.identity.name})
+        others = {name: key for name, key in parties.keys.items() if name != keys.identity.name}
+        writer.resume(step, attempt, others, roots)
     else:
         record = RunRecord(
             run=config.run.name,
@@ -147,7 +148,7 @@ def raise_shield(
         parties,
         arithmetic=run_plan.arithmetic.root(),
         recompute=recompute,
-        record=LedgerRecord(writer, store, config.run.name),
+        record=LedgerRecord(writer, store, config.run.name, parties.keys),
         state_roots=roots,
         bans=config.bans,
         response=RESPONSES[config.respond.policy],

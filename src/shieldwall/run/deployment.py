@@ -90,7 +90,7 @@ async def deploy(
             if star:
                 group.create_task(Server(network.join(SERVER)).serve(), name=SERVER)
             yield coordinator
-            await coordinator.stop([*names, SERVER] if star else names)
+            await coordinator.stop_all([*names, SERVER] if star else names)
     except BaseExceptionGroup as group_of_errors:
         raise _first(group_of_errors) from None
 

@@ -10,7 +10,8 @@ runs/NAME/
                   class                                board/          events for TensorBoard, if wanted
   ledger.sqlite   who signed for what, and who was     report/         written by `shieldwall report`
                   found out; hash-chained, signed      evidence/       tensors behind verdicts, sealed
-  private/        the keys of the run and of its reviewers; for its owner alone
+  private/        the keys of the run and of its      returns.jsonl   each time that it went back to a checkpoint
+                  reviewers; for its owner alone
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def returns(self) -> Path:
+        return self.path / "returns.jsonl"
 
     @property
     def trace(self) -> Path:

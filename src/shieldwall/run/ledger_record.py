@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,16 @@ class LedgerRecord:
         writer: of the run's ledger.
         evidence: where tensors are kept; None where they are not.
         run: the run's name.
+        known: parties whose keys are in the first row, or in that of the resumption.
     """
 
-    def __init__(self, writer: LedgerWriter, evidence: EvidenceStore | None, run: str) -> None:
+    def __init__(
+        self, writer: LedgerWriter, evidence: EvidenceStore | None, run: str, known: Iterable[str] = ()
+    ) -> None:
         self.writer = writer
         self._evidence = evidence
         self._run = run
-        self._known: set[str] = set()
+        self._known = set(known)
 
     def add(self, signed: Signed[Any]) -> None:
         """A statement of the step in work."""
@@ -47,8 +50,10 @@ class LedgerRecord:
         """The initiator's header, which stands in the place of a maker's."""
         self.writer.correct(header)
 
-    def add_view(self, view: View) -> None:
-        """Who holds what from now on; keys are in the first row, or in that of the resumption."""
+    def add_view(self, view: View, state_roots: Mapping[int, str]) -> None:
+        """Who holds what from now on, with the keys of those who have come since the last view."""
+        new = {name: key for name, key in view.keys.items() if name not in self._known}
+        self._known |= new.keys()
         self.writer.record_view(
             ViewRecord(
                 run=self._run,
@@ -56,6 +61,8 @@ class LedgerRecord:
                 holders=view.holders,
                 checkers=view.checkers,
                 arithmetic=view.arithmetic,
+                keys=new,
+                state_roots=state_roots,
                 bypassed=view.bypassed,
                 still=view.still,
             )

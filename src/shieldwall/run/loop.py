@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
-from shieldwall.run.losses import nobody_else
+from shieldwall.run.losses import Losses, nobody_else
 from shieldwall.run.planning import RunPlan
 from shieldwall.run.plans import Plans
 from shieldwall.run.responder import Course, Responder
@@ -58,6 +58,10 @@ class LoopTools:
     """Moves the duties of those who are expelled; None where nothing is checked."""
     detours: Detours | None = None
     """Leads steps around suspects; None where that is not what follows an alert."""
+    losses: Losses = field(default_factory=Losses)
+    """Hosts that were lost before the loop began are told of in its first line."""
+    on_arrival: Callable[[str], None] = lambda _: None
+    """Told of each worker that has come while the run is on, before anything is given to it."""
     expelled: tuple[str, ...] = ()
     """Who was expelled before the run was stopped and resumed; they do not come back."""
 
@@ -107,8 +111,6 @@ class TrainingLoop:
             between=self._between_attempts,
             on_loss=self._replace_lost,
         )
-        self._failures: list[dict[str, Any]] = []
-        """Of hosts that were lost since the last line."""
         optimizer = tools.config.optimizer
         self._learning_rate = LearningRate(
             peak=optimizer.learning_rate,
@@ -138,6 +140,7 @@ class TrainingLoop:
 
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
+        await self._admit_and_release()
         start = time.perf_counter()
         plan = self._plans.training()
         work = StepWork(
@@ -149,7 +152,6 @@ class TrainingLoop:
             again=self._plans.again if tools.court else None,
             attempts=tools.config.respond.attempts,
         )
-        self._take_in_arrivals()
         course = await self._responder.step(work)
         result = course.result
         seconds = time.perf_counter() - start
@@ -188,7 +190,7 @@ class TrainingLoop:
         tell_verdicts(self._tools.watch, self._tools.view, step)
         news = self._tools.watch.take(step, rerun)
         self._plans.heed(news.alerts)
-        failures, self._failures = self._failures, []
+        failures = self._tools.losses.take()
         return news.to_line() | ({"failures": failures} if failures else {})
 
     async def _between_attempts(self) -> None:
@@ -199,43 +201,67 @@ class TrainingLoop:
         if tools.court and not tools.detours:
             await self._expel(tools.court.book.take_condemned())
 
+    async def _admit_and_release(self) -> None:
+        """Between steps: who has come is a spare, and who wants to go hands over what it holds and is let go."""
+        tools = self._tools
+        self._take_in_arrivals()
+        for name in tools.coordinator.take_leavers():
+            if tools.succession is None:
+                tools.view.note(f"{name} wants to go, and cannot: without duplicates nobody else has what it holds")
+                continue
+            successor = await self._dismiss(name)
+            tools.view.note(f"{name} has left" + (f"; {successor} takes over what it held" if successor else ""))
+        if tools.succession and (relieved := tools.succession.relieve()):
+            await self.surely(tools.succession.settle)
+            self._plans.move(tools.succession.hosts)
+            for name, stages in relieved.items():
+                tools.view.note(f"{name} takes stage {', '.join(map(str, stages))} from the initiator")
+
     def _take_in_arrivals(self) -> None:
         """Whoever has come, or come back, is a spare from now on."""
         for name in self._tools.coordinator.take_arrivals():
+            self._tools.on_arrival(name)
             if self._tools.succession:
                 self._tools.succession.add_spare(name)
                 self._tools.view.note(f"{name} is there and holds nothing yet")
+
+    async def _dismiss(self, name: str) -> str:
+        """Let a host go, and another take what it holds; gives that one's name, "" where there was nothing to take."""
+        tools = self._tools
+        if tools.succession is None:
+            return ""
+        successor = tools.succession.dismiss(name)
+        await self.surely(tools.succession.settle)
+        self._plans.move(tools.succession.hosts)
+        await tools.coordinator.stop([name])
+        return successor
 
     async def _replace_lost(self) -> None:
         """Let others hold what those held who cannot be reached any more.
 
         Raises:
-            RunError: SW-V301, nobody else has what they held; SW-V202, both who had it are lost.
+            StateLostError: SW-V301, nobody else has what they held; SW-V302, both who had it are lost.
+            RunError: SW-V202; who is left has another state than the one that both signed.
         """
-        tools, noticed_s = self._tools, time.perf_counter()
-        while lost := tools.coordinator.lost:
-            if tools.succession is None:
-                raise nobody_else(lost, tools.folder.path)
+        tools, settled = self._tools, False
+        if tools.succession is None:
+            for name, silent_s in tools.coordinator.lost.items():
+                tools.losses.add(self._progress.step, name, silent_s)
+            raise nobody_else(tools.coordinator.lost, tools.folder.path)
+        while not settled:
+            tools.coordinator.drop_reports()
             self._take_in_arrivals()
-            try:
-                successors = await tools.succession.replace(lost.keys())
-            except HostsLost:
-                continue
-            self._plans.move(tools.succession.hosts)
-            resumed_s = round(time.perf_counter() - noticed_s, 3)
-            for name, successor in successors.items():
+            gone = dict(tools.coordinator.gone)
+            for name, successor in tools.succession.dismiss_lost().items():
+                tools.losses.add(self._progress.step, name, gone[name])
                 tools.view.note(f"{name} is gone; {successor} takes over what it held")
-                self._failures.append(
-                    {
-                        "step": self._progress.step,
-                        "worker": name,
-                        "kind": "gone",
-                        "detected_s": round(lost[name], 3),
-                        "resumed_s": resumed_s,
-                    }
-                )
+            with contextlib.suppress(HostsLost):
+                await tools.succession.settle()
+                settled = True
+        self._plans.move(tools.succession.hosts)
+        tools.losses.resume()
 
-    async def _surely(self, act: Callable[[], Awaitable[T]]) -> T:
+    async def surely(self, act: Callable[[], Awaitable[T]]) -> T:
         """What `act` gives, once nobody is lost in it whom it needs."""
         while True:
             try:
@@ -246,14 +272,10 @@ class TrainingLoop:
     async def _expel(self, culprits: Sequence[str], *, again: bool = False) -> None:
         """Let the duties of those go over whose work was found to be wrong; on resuming, `again` and told before."""
         tools = self._tools
-        if tools.succession is None:
-            return
         for culprit in culprits:
-            successor = await self._surely(partial(tools.succession.expel, culprit))
-            if successor:
-                if not again:
-                    tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
-                self._plans.move(tools.succession.hosts)
+            successor = await self._dismiss(culprit)
+            if successor and not again:
+                tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
 
     async def _evaluate_if_due(self) -> float | None:
         every = self._tools.config.evaluation.every_steps
@@ -275,7 +297,7 @@ class TrainingLoop:
     async def _evaluate(self) -> float:
         """Perplexity on the evaluation rows: exp of the mean loss over all their targets."""
         feed = self._tools.feed
-        losses = await self._surely(
+        losses = await self.surely(
             lambda: self._tools.coordinator.evaluate(
                 self._plans.evaluation(), self._progress.step, feed.evaluation_shapes(self._width)
             )
@@ -296,7 +318,9 @@ class TrainingLoop:
         if tools.checkpoints.path(self._progress.step).exists():
             return
         stages = tools.run_plan.plan.stages
-        saved = await tools.checkpoints.save(self._timed(), stages, tools.coordinator.states(), tools.write_assets)
+        saved = await self.surely(
+            lambda: tools.checkpoints.save(self._timed(), stages, tools.coordinator.states(), tools.write_assets)
+        )
         tools.view.note(f"saved {saved.name}")
 
     def _timed(self) -> Progress:

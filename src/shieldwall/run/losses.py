@@ -1,14 +1,17 @@
-"""A host is lost, and nobody can take its place."""
+"""Hosts that are lost: what the run tells of them, and the error where nobody can take their place."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from shieldwall.core.errors import RunError
+from shieldwall.core.errors import StateLostError
 
 
-def nobody_else(lost: Mapping[str, float], folder: Path) -> RunError:
+def nobody_else(lost: Mapping[str, float], folder: Path) -> StateLostError:
     """The error SW-V301.
 
     Args:
@@ -16,7 +19,7 @@ def nobody_else(lost: Mapping[str, float], folder: Path) -> RunError:
         folder: of the run.
     """
     silent = ", ".join(f"{name} silent for {silent_s:.1f} s" for name, silent_s in lost.items())
-    return RunError(
+    return StateLostError(
         "SW-V301",
         f"{', '.join(lost)} is gone, and nobody else has what it held",
         expected='two holders of each state: verify.policy = "duplicate"',
@@ -24,3 +27,51 @@ def nobody_else(lost: Mapping[str, float], folder: Path) -> RunError:
         state="the last checkpoint stands",
         remedy=f"start the worker again, and go on with shieldwall train --run {folder} --resume --listen HOST:PORT",
     )
+
+
+@dataclass(slots=True)
+class _Loss:
+    step: int
+    worker: str
+    silent_s: float
+    noticed_s: float
+    resumed_s: float | None = None
+
+
+class Losses:
+    """Hosts that were lost and that no line of `metrics.jsonl` tells of yet; outlives a return to a checkpoint."""
+
+    def __init__(self) -> None:
+        self._pending: list[_Loss] = []
+
+    def add(self, step: int, worker: str, silent_s: float) -> None:
+        """A host is lost while `step` is in work; nothing had been heard of it for `silent_s`."""
+        self._pending.append(_Loss(step, worker, silent_s, time.perf_counter()))
+
+    def resume(self) -> None:
+        """Everybody's duties are in good hands again."""
+        now_s = time.perf_counter()
+        for loss in self._pending:
+            if loss.resumed_s is None:
+                loss.resumed_s = now_s - loss.noticed_s
+
+    @property
+    def workers(self) -> list[str]:
+        """Who was lost and is not made up for."""
+        return [loss.worker for loss in self._pending if loss.resumed_s is None]
+
+    def take(self) -> list[dict[str, Any]]:
+        """All of them as rows of `failures`, which are told with that."""
+        self.resume()
+        lines = [
+            {
+                "step": loss.step,
+                "worker": loss.worker,
+                "kind": "gone",
+                "detected_s": round(loss.silent_s, 3),
+                "resumed_s": round(loss.resumed_s or 0.0, 3),
+            }
+            for loss in self._pending
+        ]
+        self._pending.clear()
+        return lines

@@ -25,6 +25,7 @@ from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
+from shieldwall.recovery.views import without
 from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.defence import Defence, raise_shield
@@ -35,6 +36,7 @@ from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
+from shieldwall.run.losses import Losses
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.muster import Machines, Muster
 from shieldwall.run.machines.sentry import allowed_silence_s
@@ -46,6 +48,9 @@ from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
 from shieldwall.run.watch import Watch, expelled_before
 from shieldwall.schedule import Plan
+
+_RETURN_PATIENCE_S = 10.0
+"""How long a run that goes back to its checkpoint waits for those whom it has lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,8 @@ class TrainingSession:
     view: ProgressView
     hooks_of: Mapping[str, Sequence[Hook]]
     stop_wanted: Callable[[], bool]
+    losses: Losses
+    """Hosts that were lost and that nothing tells of yet, such as those because of whom a run went back."""
     listen: Listen | None
     """Where workers on other machines dial; None where all hosts are in this process."""
     before_close: Callable[[LoopResult], None]
@@ -97,10 +104,11 @@ class TrainingSession:
         skeleton: PreTrainedModel,
         machines: Machines | None,
     ) -> LoopResult:
-        config, run_plan, source = self.config, self.run_plan, self.materials.source
+        config, source = self.config, self.materials.source
+        run_plan, spares = self._deal(machines)
         attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config))
         holdings = stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype)
-        defence = self._raise_shield(settings, holdings, machines.keys if machines else {})
+        defence = self._raise_shield(settings, run_plan, spares, holdings, machines.keys if machines else {})
         deployment = deploy(
             run_plan.plan,
             settings,
@@ -110,15 +118,15 @@ class TrainingSession:
             clipping=Clipping(norm=config.optimizer.clip_norm, by=config.optimizer.clip_by),
             hooks_of=_all_hooks(self.hooks_of, attackers),
             shield=defence.shield if defence else None,
-            spares=spare_names(config) if defence else (),
+            spares=spares if defence else (),
             compute_of=(lambda _: ThreadCompute()) if machines else None,
             network=machines.hub if machines else None,
-            elsewhere=machines.names if machines else (),
+            elsewhere=machines.there if machines else (),
         )
         try:
             async with deployment as coordinator:
                 handover = self._handover(coordinator, defence, attackers)
-                succession = await self._begin(defence, handover)
+                succession = await self._begin(defence, handover, run_plan, spares)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
@@ -135,11 +143,14 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    losses=self.losses,
+                    on_arrival=_admission(defence, machines),
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
                     expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
-                result = await TrainingLoop(tools, progress, self.started).run()
+                loop = TrainingLoop(tools, progress, self.started)
+                trained = await loop.run()
                 exporter = Exporter(
                     settings=run_plan.model,
                     skeleton=skeleton,
@@ -148,7 +159,7 @@ class TrainingSession:
                     write_model_assets=self._write_model_assets,
                     write_adapter_assets=self._write_adapter_assets,
                 )
-                result = await self._export(exporter, coordinator, result)
+                result = await loop.surely(lambda: self._export(exporter, coordinator, trained))
                 tell_verdicts(tools.watch, self.view, result.progress.step)
                 result = replace(result, news=tools.watch.take(result.progress.step))
                 self.before_close(result)
@@ -182,6 +193,7 @@ class TrainingSession:
                 state_bytes=max(self.run_plan.memory_bytes.values()),
             ),
             silence_s=allowed_silence_s(self.run_plan.costs),
+            patience_s=_RETURN_PATIENCE_S if self.losses.workers else None,
             view=self.view,
             stop_wanted=self.stop_wanted,
         )
@@ -189,20 +201,36 @@ class TrainingSession:
         async with muster.gather([*names, *spare_names(config)]) as machines:
             yield machines
 
+    def _deal(self, machines: Machines | None) -> tuple[RunPlan, list[str]]:
+        """Who holds what at the start, and who is a spare: others stand in for workers that are not there."""
+        run_plan, spares = self.run_plan, spare_names(self.config)
+        if machines is None:
+            return run_plan, spares
+        spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
+        hosts = run_plan.plan.hosts
+        for name in [host.name for host in hosts if host.name in machines.absent]:
+            hosts = without(hosts, name, spares.pop(0) if spares else INITIATOR)
+        return (run_plan.held_by(hosts) if machines.absent else run_plan), spares
+
     def _raise_shield(
-        self, settings: HostSettings, holdings: Iterable[Holding], elsewhere: Mapping[str, bytes]
+        self,
+        settings: HostSettings,
+        run_plan: RunPlan,
+        spares: Sequence[str],
+        holdings: Iterable[Holding],
+        elsewhere: Mapping[str, bytes],
     ) -> Defence | None:
         """The shield and its ledger, where the configuration wants work checked."""
-        config, plan = self.config, self.run_plan.plan
+        config = self.config
         if not config.checks:
             return None
         return raise_shield(
             config,
             self.folder,
             settings,
-            self.run_plan,
+            run_plan,
             holdings,
-            names=[*(host.name for host in plan.hosts), *spare_names(config)],
+            names=[*(host.name for host in run_plan.plan.hosts), *spares],
             step=self.start.progress.step if self.start else 0,
             elsewhere=elsewhere,
         )
@@ -216,11 +244,13 @@ class TrainingSession:
         on_view = attackers.see_view if attackers else _tell_nobody
         return Handover(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
-    async def _begin(self, defence: Defence | None, handover: Handover | None) -> Succession | None:
+    async def _begin(
+        self, defence: Defence | None, handover: Handover | None, run_plan: RunPlan, spares: Sequence[str]
+    ) -> Succession | None:
         """Announce the first view."""
         if defence is None or handover is None:
             return None
-        succession = Succession(handover, self.run_plan.plan.hosts, spare_names(self.config))
+        succession = Succession(handover, run_plan.plan.hosts, spares, portions=self.run_plan.plan.hosts)
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession
@@ -262,6 +292,16 @@ def _all_hooks(given: Mapping[str, Sequence[Hook]], attackers: Attackers | None)
     for name, hook in (attackers.hooks if attackers else {}).items():
         hooks[name] = (*hooks.get(name, ()), hook)
     return hooks
+
+
+def _admission(defence: Defence | None, machines: Machines | None) -> Callable[[str], None]:
+    """Makes the key known of somebody who comes while the run is on."""
+
+    def admit(name: str) -> None:
+        if defence and machines:
+            defence.shield.admit(name, machines.keys[name])
+
+    return admit
 
 
 def _tell_nobody(view: View) -> None:

@@ -39,6 +39,14 @@ class Parties:
     def __getitem__(self, name: str) -> Identity:
         return self._identities[name]
 
+    def admit(self, name: str, key: bytes) -> None:
+        """Somebody on another machine has come whose public key (32 bytes) is this.
+
+        Who takes part in this process keeps the key that it has.
+        """
+        if name not in self._identities:
+            self._elsewhere[name] = key
+
     @property
     def keys(self) -> dict[str, bytes]:
         """Everybody's public key, 32 bytes each."""
@@ -74,6 +82,7 @@ class Shield:
         first_view: int = 0,
     ) -> None:
         self._parties = parties
+        self._recompute = recompute
         self._arithmetic = arithmetic
         self._next_view = first_view
         self.first_attempt = first_attempt
@@ -84,13 +93,25 @@ class Shield:
         """The guard of one host."""
         return DuplicateGuard(self._parties[host], hooks)
 
-    def view(self, hosts: Sequence[Host], *, bypassed: tuple[int, ...] = (), still: tuple[int, ...] = ()) -> View:
+    def admit(self, name: str, key: bytes) -> None:
+        """Let somebody take part who has come while the run is on; the next view tells everybody its public key."""
+        self._parties.admit(name, key)
+
+    def view(
+        self,
+        hosts: Sequence[Host],
+        *,
+        bypassed: tuple[int, ...] = (),
+        still: tuple[int, ...] = (),
+        states: Mapping[int, StageState] | None = None,
+    ) -> View:
         """The next view, in which `hosts` hold what they say; the court goes by it from now on.
 
         Args:
             hosts: who holds what.
             bypassed: stages of the initiator that have no layers in this view.
             still: stages that keep their state.
+            states: of stages that are about to change hands; what the initiator held alone is vouched for by it.
         """
         view = View(
             view=self._next_view,
@@ -102,7 +123,11 @@ class Shield:
             still=still,
         )
         self._next_view += 1
-        self.oversight.see_view(view)
+        known = self.court.hearing.state_roots
+        vouched = {
+            stage: state for stage, state in (states or {}).items() if stage in view.checkers.keys() - known.keys()
+        }
+        self.oversight.see_view(view, first_roots(self._recompute, vouched))
         return view
 
 

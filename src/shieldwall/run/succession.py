@@ -6,91 +6,115 @@ from collections.abc import Collection, Mapping, Sequence
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import StageState
-from shieldwall.recovery.views import without
+from shieldwall.recovery.views import relieved, without
 from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host
+
+Duty = tuple[Role, int]
+"""A stage or the duplicate of one."""
 
 
 class Succession:
     """Moves duties between steps, while nothing is in work.
 
+    First it is settled who is to hold what, then everybody is told, then the states go over. If somebody is lost on the
+    way, the same again brings it to its end, whatever had been done by then.
+
     Args:
         handover: moves them.
         hosts: who holds what now.
         spares: workers that hold nothing yet, first come first served.
+        portions: how the stages were dealt out when everybody was there.
     """
 
-    def __init__(self, handover: Handover, hosts: Sequence[Host], spares: Sequence[str]) -> None:
+    def __init__(
+        self, handover: Handover, hosts: Sequence[Host], spares: Sequence[str], portions: Sequence[Host]
+    ) -> None:
         self._handover = handover
         self._coordinator = handover.coordinator
         self._spares = list(spares)
+        self._portions = [host.stages for host in portions if host.name != INITIATOR]
+        self._released: dict[tuple[Duty, str], None] = {}
+        """What others hold by now, and who is still to let go of it."""
         self.hosts = tuple(hosts)
-        """Who holds what."""
+        """Who is to hold what."""
 
     async def begin(self) -> None:
         """Announce the first view; nothing is held before."""
         await self._announce()
 
-    async def expel(self, culprit: str) -> str:
-        """Let a successor take all that `culprit` held; gives the successor's name.
+    def dismiss(self, name: str) -> str:
+        """Write down that somebody else is to hold what this host holds, which is not asked for anything any more.
 
-        Raises:
-            RunError: as `Coordinator.state`; the culprit's state is never asked for where somebody else has it.
+        Gives the successor's name, "" where it held nothing. `settle` makes it so.
         """
-        if culprit in self._spares:
-            self._spares.remove(culprit)
-        if culprit not in [host.name for host in self.hosts]:
+        if name in self._spares:
+            self._spares.remove(name)
+        if name not in [host.name for host in self.hosts]:
             return ""
-        successors = await self._replace([culprit])
-        await self._coordinator.stop([culprit])
-        return successors[culprit]
+        successor = self._spares.pop(0) if self._spares else INITIATOR
+        self.hosts = without(self.hosts, name, successor)
+        for (role, stage), holder in self._coordinator.holders.items():
+            if holder == name:
+                self._coordinator.forget(stage, role)
+        return successor
 
-    async def replace(self, lost: Collection[str]) -> dict[str, str]:
-        """Let successors take what hosts held that cannot be reached any more; gives the successor of each.
+    def dismiss_lost(self) -> dict[str, str]:
+        """`dismiss` everybody who cannot be reached any more; gives the successor of each who held something."""
+        gone = self._coordinator.gone
+        self._spares = [spare for spare in self._spares if spare not in gone]
+        return {host.name: self.dismiss(host.name) for host in self.hosts if host.name in gone}
+
+    async def settle(self) -> None:
+        """Hand over until everybody holds what is written down.
 
         Raises:
-            RunError: as `Coordinator.state`; both holders of a state are lost.
-            HostsLost: more hosts were lost on the way; what is lost now can be replaced at once.
+            StateLostError: SW-V302; nobody who has a state can be reached any more.
+            RunError: as `Coordinator.state`.
+            HostsLost: somebody was lost on the way; once they are dismissed, the same again brings it to its end.
         """
-        self._spares = [spare for spare in self._spares if spare not in lost]
-        return await self._replace([host.name for host in self.hosts if host.name in lost])
+        wanted, held = duties(self.hosts), self._coordinator.holders
+        missing = {duty: host for duty, host in wanted.items() if held.get(duty) != host}
+        states: dict[int, StageState] = {}
+        for stage in sorted({stage for _, stage in missing}):
+            states[stage] = await self._coordinator.state(stage)
+        if missing or held.keys() - wanted.keys():
+            await self._announce(states)
+        for duty in held.keys() - wanted.keys() | held.keys() & missing.keys():
+            self._released[duty, held[duty]] = None
+        for (role, stage), host in missing.items():
+            await self._handover.hand(host, stage, states[stage], role)
+        for duty in held.keys() - wanted.keys():
+            self._coordinator.forget(duty[1], duty[0])
+        for (role, stage), host in list(self._released):
+            if host not in self._coordinator.gone:
+                await self._coordinator.release_from(host, stage, role)
+            del self._released[(role, stage), host]
+
+    def relieve(self) -> dict[str, tuple[int, ...]]:
+        """Write down that spares take back from the initiator what it took over from others; `settle` makes it so.
+
+        Gives each helper's stages. What one worker held at the start goes to one worker.
+        """
+        relieved_by: dict[str, tuple[int, ...]] = {}
+        mine = next(set(host.stages) for host in self.hosts if host.name == INITIATOR)
+        for stages in self._portions:
+            if self._spares and stages and mine.issuperset(stages):
+                helper = self._spares.pop(0)
+                self.hosts = relieved(self.hosts, stages, helper)
+                relieved_by[helper] = stages
+        return relieved_by
 
     def add_spare(self, name: str) -> None:
         """Somebody is there who holds nothing yet."""
         if name not in self._spares and name not in [host.name for host in self.hosts]:
             self._spares.append(name)
 
-    async def _replace(self, names: Sequence[str]) -> dict[str, str]:
-        leaving = [host for host in self.hosts if host.name in names]
-        states: dict[int, StageState] = {}
-        for host in leaving:
-            states |= {stage: await self._coordinator.state(stage, (Role.DUPLICATE,)) for stage in host.stages}
-            states |= {stage: await self._coordinator.state(stage, (Role.STAGE,)) for stage in host.duplicates}
-        before, successors = self.hosts, {host.name: self._next_successor() for host in leaving}
-        for name, successor in successors.items():
-            self.hosts = without(self.hosts, name, successor)
-        await self._announce()
-        for host in leaving:
-            await self._hand(host, successors[host.name], states)
-        gone = {stage for host in leaving for stage in host.duplicates}
-        for stage in _duplicates(before) - _duplicates(self.hosts) - gone:
-            await self._coordinator.release(stage, Role.DUPLICATE)
-        return successors
-
-    def _next_successor(self) -> str:
-        return self._spares.pop(0) if self._spares else INITIATOR
-
-    async def _hand(self, leaving: Host, successor: str, states: Mapping[int, StageState]) -> None:
-        for role, stages in ((Role.STAGE, leaving.stages), (Role.DUPLICATE, leaving.duplicates)):
-            for stage in stages:
-                if role is Role.STAGE or stage in _duplicates(self.hosts):
-                    await self._handover.hand(successor, stage, states[stage], role)
-                else:
-                    self._coordinator.forget(stage, role)
-
-    async def _announce(self) -> None:
-        await self._handover.announce(self._handover.shield.view(self.hosts), self.hosts)
+    async def _announce(self, states: Mapping[int, StageState] | None = None) -> None:
+        await self._handover.announce(self._handover.shield.view(self.hosts, states=states), self.hosts)
 
 
-def _duplicates(hosts: Sequence[Host]) -> set[int]:
-    return {stage for host in hosts for stage in host.duplicates}
+def duties(hosts: Collection[Host]) -> dict[Duty, str]:
+    """Who holds each stage and each duplicate."""
+    stages = {(Role.STAGE, stage): host.name for host in hosts for stage in host.stages}
+    return stages | {(Role.DUPLICATE, stage): host.name for host in hosts for stage in host.duplicates}

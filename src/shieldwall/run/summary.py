@@ -38,7 +38,7 @@ class Summary(BaseModel):
     false_accusations: int | None
     """Verdicts against a worker that did nothing."""
     steps_lost: int
-    """Steps that were thrown away."""
+    """Committed steps that had to be made again."""
     micro_batches_rerun: int
     """Micro-batches that were computed again."""
     failures: list[dict[str, Any]]

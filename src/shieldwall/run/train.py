@@ -7,13 +7,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import pinned_arithmetic
-from shieldwall.core.errors import InputError, RunFolderError
+from shieldwall.core.errors import InputError, RunFolderError, StateLostError
 from shieldwall.core.files import write_whole
 from shieldwall.core.hooks import Hook
 from shieldwall.core.lines import read_lines
@@ -32,7 +32,6 @@ from shieldwall.run.folder import (
     RunFolder,
     create,
     forget_untrained,
-    keep_lines_before,
     name_run,
     publish_summary,
     remove_stale,
@@ -40,10 +39,12 @@ from shieldwall.run.folder import (
 )
 from shieldwall.run.inputs import hold_inputs
 from shieldwall.run.loop import LoopResult
+from shieldwall.run.losses import Losses
 from shieldwall.run.machines.listen import Listen, choose_transport
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless, spare_names
+from shieldwall.run.returns import RESUMED, STATE_LOST, go_back, steps_lost
 from shieldwall.run.session import TrainingSession
 from shieldwall.run.signals import stop_signals
 from shieldwall.run.summary import Summary
@@ -139,13 +140,11 @@ def _train_locked(
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
-        start = checkpoints.latest()
-        keep_lines_before(folder, start.progress.step if start else 0)
+        start = go_back(folder, checkpoints, RESUMED)
         view = _with_board(view, config, folder)
         _announce(view, config, run_plan, numbers, start)
         for note in describe_rows(materials.blocks):
             view.note(note)
-        view.start(start.progress.step if start else 0, steps)
         before = start.progress.seconds if start else 0.0
 
         def seal(result: LoopResult) -> None:
@@ -162,14 +161,12 @@ def _train_locked(
             view=view,
             hooks_of=hooks_of,
             stop_wanted=stop_wanted,
+            losses=Losses(),
             listen=listen,
             before_close=seal,
             started=started,
         )
-        try:
-            _run_to_end(session)
-        finally:
-            view.stop()
+        _run_to_end(session, steps)
     publish_summary(folder)
     return TrainResult(folder.path, Summary.read(folder.summary))
 
@@ -213,7 +210,30 @@ def _as_cut_before(config: Config, folder: RunFolder) -> Config:
     return config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"cut": cut})})
 
 
-def _run_to_end(session: TrainingSession) -> LoopResult:
+def _run_to_end(session: TrainingSession, steps: int) -> None:
+    """Run the session, again from its last checkpoint whenever a state is lost that workers elsewhere held."""
+    before_s = session.start.progress.seconds if session.start else 0.0
+    finished = False
+    while not finished:
+        start, view = session.start, session.view
+        view.start(start.progress.step if start else 0, steps)
+        try:
+            _run(session)
+            finished = True
+        except StateLostError as lost:
+            if session.listen is None:
+                raise
+            view.note(f"{lost.summary} ({lost.code})")
+            start = go_back(session.folder, session.checkpoints, STATE_LOST, session.losses.workers)
+            view.note(f"going back to {start.folder.name if start else 'the beginning'} by itself")
+            if start:  # the time that was lost counts
+                start = replace(start, progress=replace(start.progress, seconds=before_s))
+            session = replace(session, start=start)
+        finally:
+            view.stop()
+
+
+def _run(session: TrainingSession) -> LoopResult:
     """Run the session on an event loop of its own, in a thread where this one has a loop already, as notebooks do."""
     try:
         asyncio.get_running_loop()
@@ -260,7 +280,7 @@ def _summarise(config: Config, folder: RunFolder, result: LoopResult, wall_secon
         alerts=news.alerts,
         verdicts=news.verdicts,
         false_accusations=news.false_accusations,
-        steps_lost=0,
+        steps_lost=steps_lost(folder),
         micro_batches_rerun=news.rerun,
         failures=[failure for line in lines for failure in line.get("failures", [])],
         config_root=config.root(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,8 +17,10 @@ from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.schedule import Topology
+from shieldwall.transport.identity.book import Book
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
+from shieldwall.transport.identity.members import State
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.server import WireServer
 from shieldwall.transport.star import touches_centre
@@ -32,13 +35,26 @@ class Machines:
     """Workers on other machines, ready to be given stages."""
 
     hub: Hub
-    keys: Mapping[str, bytes]
-    """Name to public signing key of each of them."""
+    book: Book
+    wanted: tuple[str, ...]
+    """Those whom the plan gives work, or has as spares."""
+    there: frozenset[str]
+    """Who is there at the beginning, be they wanted or not."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Who is elsewhere."""
-        return tuple(self.keys)
+    def absent(self) -> tuple[str, ...]:
+        """Those of the wanted who are not there."""
+        return tuple(name for name in self.wanted if name not in self.there)
+
+    @property
+    def unexpected(self) -> tuple[str, ...]:
+        """Who is there besides: spares."""
+        return tuple(sorted(self.there - {*self.wanted}))
+
+    @property
+    def keys(self) -> dict[str, bytes]:
+        """Name to public signing key (32 bytes) of everybody who was ever enrolled."""
+        return {member.name: member.signing_key for member in self.book.members()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +68,7 @@ class Muster:
         topology: who may talk to whom.
         welcome: what each worker is told first.
         silence_s: for how long a worker may be silent before it counts as gone.
+        patience_s: for how long those are waited for who are not there; None: until they come or are banned.
         view: shows the ticket, and who is there.
         stop_wanted: whether a signal has come.
     """
@@ -62,31 +79,33 @@ class Muster:
     topology: Topology
     welcome: Welcome
     silence_s: float
+    patience_s: float | None
     view: ProgressView
     stop_wanted: Callable[[], bool]
 
     @asynccontextmanager
     async def gather(self, names: Sequence[str]) -> AsyncIterator[Machines]:
-        """Everybody in `names`, once all of them are there; watched over until the block ends.
+        """Everybody in `names`, once all of them are there or patience is over; watched over until the block ends.
 
         Raises:
             TransportError: SW-T110; the port cannot be opened.
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome, names, self.silence_s)
+        sentry = Sentry(self.welcome, self.silence_s)
         hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         server = WireServer(hub, gate, allowance, self._tell_refused)
-        port = await server.listen(str(self.listen))
+        port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
         try:
             self._invite(gate, port, len(names))
-            await self._wait(hub, names)
-            keys = {member.name: member.signing_key for member in gate.book.members() if member.name in names}
+            await self._wait(hub, gate.book, names)
+            machines = Machines(hub, gate.book, tuple(names), frozenset(hub.links))
+            hub.miss(machines.absent)
             watching = asyncio.create_task(sentry.watch())
             try:
-                yield Machines(hub, keys)
+                yield machines
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
@@ -105,9 +124,18 @@ class Muster:
         self.view.note(f"a worker that is silent for {self.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s")
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
-    async def _wait(self, hub: Hub, names: Sequence[str]) -> None:
+    def _where(self, gate: Gate) -> Listen:
+        """Where to listen: with port 0, at the one of before, if there was one, since that is where workers dial."""
+        before = [address.rpartition(":")[2] for address in gate.book.addresses]
+        return Listen(self.listen.host, int(before[0])) if before and not self.listen.port else self.listen
+
+    async def _wait(self, hub: Hub, book: Book, names: Sequence[str]) -> None:
         there: set[str] = set()
-        while missing := [name for name in names if name not in hub.links]:
+        since_s = time.monotonic()
+        while missing := _missing(names, hub, book):
+            if self.patience_s is not None and time.monotonic() - since_s > self.patience_s:
+                self.view.note(f"going on without {', '.join(missing)}")
+                return
             for name in sorted(set(hub.links) - there):
                 self.view.note(f"{name} is there")
             there = set(hub.links)
@@ -130,6 +158,12 @@ class Muster:
     def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
         if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
             self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
+
+
+def _missing(names: Sequence[str], hub: Hub, book: Book) -> list[str]:
+    """Those of `names` who are not there and may come."""
+    banned = {member.name for member in book.members() if member.state is State.BANNED}
+    return [name for name in names if name not in hub.links and name not in banned]
 
 
 async def _flush(hub: Hub) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from statistics import median
 
 from shieldwall.core.ids import COORDINATOR
@@ -32,13 +31,11 @@ class Sentry:
 
     Args:
         welcome: what a worker is told first.
-        names: who takes part; nobody else is greeted.
         silence_s: for how long a worker may say nothing before it counts as gone.
     """
 
-    def __init__(self, welcome: Welcome, names: Sequence[str], silence_s: float) -> None:
+    def __init__(self, welcome: Welcome, silence_s: float) -> None:
         self._welcome = welcome
-        self._names = frozenset(names)
         self._silence_s = silence_s
         self._there: set[str] = set()
         """Who takes part now."""
@@ -50,8 +47,6 @@ class Sentry:
 
     async def greet(self, name: str) -> None:
         """Somebody has come, or come anew without what it held."""
-        if name not in self._names:
-            return
         if name in self._there:
             await self._tell(Gone(host=name, silent_s=0.0))
         self._there.add(name)

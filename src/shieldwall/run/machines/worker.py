@@ -18,6 +18,7 @@ from shieldwall.core.signing import Identity
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.leave import Leave
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
@@ -62,11 +63,13 @@ def join(ticket: str, joining: Joining) -> None:
     with open_home(joining.home) as home:
 
         async def play() -> None:
-            passport = await enter(home, read)
-            joining.tell(f"{passport.name} in the run {read.run}")
-            work = _Work(home, passport, read.addresses, device, joining)
-            while await work.is_forgotten():
-                joining.tell("the run does not know this session any more; beginning anew")
+            leave = Leave(joining.tell)
+            with leave.on_signals():
+                passport = await enter(home, read)
+                joining.tell(f"{passport.name} in the run {read.run}")
+                work = _Work(home, passport, read.addresses, device, joining, leave)
+                while await work.is_forgotten():
+                    joining.tell("the run does not know this session any more; beginning anew")
 
         asyncio.run(play())
 
@@ -78,6 +81,7 @@ class _Work:
     addresses: tuple[str, ...]
     device: torch.device
     joining: Joining
+    leave: Leave
 
     async def is_forgotten(self) -> bool:
         """Work until the run ends; whether it has forgotten this worker instead, which is then as new to it."""
@@ -139,6 +143,7 @@ class _Work:
             guard=guard,
             topology="star" if welcome.topology == "star" else "chain",
         )
+        self.leave.works_through(endpoint)
         with pinned_arithmetic(self.device, welcome.threads):
             await host.serve()
-        self.joining.tell("the run is over")
+        self.joining.tell("left the run" if self.leave.asked else "the run is over")

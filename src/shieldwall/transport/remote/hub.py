@@ -4,7 +4,7 @@ relayed here."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
@@ -73,6 +73,10 @@ class Hub:
             raise name_taken(name, {*self._own, *self._links})
         self._own[name] = HubEndpoint(name, self)
         return self._own[name]
+
+    def miss(self, names: Iterable[str]) -> None:
+        """These may be spoken to and are not there; what is for them is dropped until they come."""
+        self._gone.update(name for name in names if name not in self._links)
 
     async def attach(self, link: Link) -> None:
         """A worker has come, or come anew: what it sends is passed on from now on."""

@@ -59,10 +59,13 @@ class Court:
         """Slots for whose sake a micro-batch was left out."""
         self._joined = False
 
-    def see_view(self, view: View) -> None:
-        """Who holds what from now on, and everybody's keys."""
-        self.hearing.see_view(view)
-        self._record.add_view(view)
+    def see_view(self, view: View, state_roots: Mapping[int, str]) -> None:
+        """Who holds what from now on, and everybody's keys.
+
+        `state_roots` are of stages that are checked from now on and were the initiator's alone before.
+        """
+        self.hearing.see_view(view, state_roots)
+        self._record.add_view(view, state_roots)
 
     def file(self, note: Note) -> None:
         """A statement has come in; what does not count, or comes after the join, is not recorded."""

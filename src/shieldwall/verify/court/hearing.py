@@ -35,11 +35,15 @@ class Hearing:
         self._last_attempt: dict[int, Slot] = {}
         self.begin(Assignment(run="", view=View(view=-1, holders={}, checkers={}, keys={}, arithmetic="")))
 
-    def see_view(self, view: View) -> None:
-        """Who holds what from now on, and everybody's keys; what the initiator holds itself needs no root."""
+    def see_view(self, view: View, state_roots: Mapping[int, str]) -> None:
+        """Who holds what from now on, and everybody's keys; what the initiator holds itself needs no root.
+
+        `state_roots` are of stages that need one from now on and did not before.
+        """
         self.records.see_view(view)
         kept = {*view.checkers, *view.bypassed}
         self.state_roots = {stage: root for stage, root in self.state_roots.items() if stage in kept}
+        self.state_roots |= state_roots
 
     def begin(self, assignment: Assignment) -> None:
         """Lanes are about to be played."""

@@ -25,9 +25,9 @@ class DuplicateOversight:
         self._clip_coefficients: Mapping[int, float] = {}
         self._learning_rate = 0.0
 
-    def see_view(self, view: View) -> None:
-        """Who holds what from now on."""
-        self.court.see_view(view)
+    def see_view(self, view: View, state_roots: Mapping[int, str] | None = None) -> None:
+        """Who holds what from now on; `state_roots` are of stages that were the initiator's alone before."""
+        self.court.see_view(view, state_roots or {})
 
     def file(self, note: Note) -> None:
         self.court.file(note)

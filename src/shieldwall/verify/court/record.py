@@ -37,8 +37,8 @@ class Record(Protocol):
     def correct(self, header: Signed[Header]) -> None:
         """The initiator's header, which stands in the place of a maker's."""
 
-    def add_view(self, view: View) -> None:
-        """Who holds what from now on."""
+    def add_view(self, view: View, state_roots: Mapping[int, str]) -> None:
+        """Who holds what from now on; `state_roots` are of stages that were the initiator's alone before."""
 
     def keep_evidence(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
         """Put tensors behind a case away for reviewers; gives their root, empty where none are kept."""

@@ -135,6 +135,7 @@ class _Course:
         elif isinstance(statement, ViewRecord):
             self._views[statement.view] = statement
             self._workers = frozenset({*statement.holders.values(), *statement.checkers.values()} - {INITIATOR})
+            self._roots[self._step] = {**self._roots.get(self._step, {}), **statement.state_roots}
         elif isinstance(statement, Receipt):
             self._receipts.add((row.signer, statement.head))
         elif isinstance(statement, CommitRecord):
@@ -145,6 +146,7 @@ class _Course:
                     each.commit, each.head, each.workers = statement, row.hash, self._workers
         elif isinstance(statement, ResumeRecord):
             self._step, self._resumptions = statement.step, self._resumptions + 1
+            self._roots[self._step] = {**statement.state_roots, **self._roots.get(self._step, {})}
         else:
             # What was served is held against the state in force then; work, against the one that it began with.
             began = self._step if statement.direction is CaseDirection.STATE else statement.step

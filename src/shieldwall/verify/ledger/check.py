@@ -192,8 +192,18 @@ class _Walk:
         strangers = {*view.holders.values(), *view.checkers.values()} - set(self._keys)
         if strangers:
             raise out_of_place(row, "names a host without a key", "a key for each", ", ".join(sorted(strangers)))
+        self._take_states(row, view)
         self._view = view
         self._views[view.view] = view
+
+    def _take_states(self, row: Row, view: ViewRecord) -> None:
+        """States that the initiator gives out were its own alone before; it cannot replace one that others signed."""
+        before = self._view.checkers if self._view else {}
+        for stage, root in view.state_roots.items():
+            known = self._states[-1].get(stage) if stage in before else None
+            if stage not in view.checkers or known not in (None, root):
+                raise out_of_place(row, f"gives stage {stage} another state", str(known), root)
+        self._states[-1] = {**self._states[-1], **view.state_roots}
 
     def _admit(self, row: Row, keys: Mapping[str, bytes]) -> None:
         self._keys.update(keys)
@@ -232,6 +242,7 @@ class _Walk:
         self._admit(row, record.keys)
         self.report.replaced_steps += self._step - record.step
         del self._states[record.step + 1 :]
+        self._states[-1] = {**record.state_roots, **self._states[-1]}
         self._alone = {step: head for step, head in self._alone.items() if step < record.step}
         self._first_attempt = self._highest_attempt = record.attempt
         self._begin_step()

@@ -76,6 +76,10 @@ class Fields:
         """An object of texts whose keys are numbers."""
         return self._mapped(name, int, str)
 
+    def by_stage_or_none(self, name: str) -> dict[int, str] | None:
+        """`by_stage`, or None where there is no such field."""
+        return self.by_stage(name) if name in self._content else None
+
     def numbers_by_stage(self, name: str) -> dict[int, float]:
         """An object of numbers whose keys are numbers."""
         content = self._get(name, dict)

@@ -198,6 +198,7 @@ def _view(fields: Fields) -> ViewRecord:
         keys=fields.keys("keys"),
         bypassed=fields.wholes_or_none("bypassed") or (),
         still=fields.wholes_or_none("still") or (),
+        state_roots=fields.by_stage_or_none("state_roots") or {},
     )
 
 
@@ -221,6 +222,7 @@ def _resume(fields: Fields) -> ResumeRecord:
         step=fields.whole("step"),
         attempt=fields.whole("attempt"),
         keys=fields.keys("keys"),
+        state_roots=fields.by_stage_or_none("state_roots") or {},
     )
 
 

@@ -67,6 +67,8 @@ class ViewRecord:
     """Stages that the initiator passes by: what comes in goes on as it is."""
     still: tuple[int, ...] = ()
     """Stages that keep their state while the view lasts."""
+    state_roots: Mapping[int, str] = field(default_factory=dict)
+    """Of stages that the initiator held alone before, and that others hold from now on."""
 
     def to_json(self) -> dict[str, Any]:
         data = {
@@ -79,6 +81,8 @@ class ViewRecord:
         }
         if self.still:
             data |= {"bypassed": list(self.bypassed), "still": list(self.still)}
+        if self.state_roots:
+            data |= {"state_roots": _by_stage(self.state_roots)}
         return data
 
 
@@ -120,7 +124,8 @@ class CommitRecord:
 class ResumeRecord:
     """The run goes on from `step`, which is done again if it was there, with attempts from `attempt` on.
 
-    `keys` replace those of the parties that have come back with another key.
+    `keys` replace those of the parties that have come back with another key. `state_roots` are computed by the
+    initiator; they count for stages that were its own alone before, others keep the root that was signed.
     """
 
     kind: ClassVar[str] = "resume"
@@ -128,9 +133,16 @@ class ResumeRecord:
     step: int
     attempt: int
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    state_roots: Mapping[int, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"run": self.run, "step": self.step, "attempt": self.attempt, "keys": _hex(self.keys)}
+        data: dict[str, Any] = {
+            "run": self.run,
+            "step": self.step,
+            "attempt": self.attempt,
+            "keys": _hex(self.keys),
+        }
+        return data | ({"state_roots": _by_stage(self.state_roots)} if self.state_roots else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,18 +127,29 @@ class LedgerWriter:
         """A header of the initiator that stands in the place of the one of the slot's maker."""
         self.append(header, CORRECTION)
 
-    def resume(self, step: int, attempt: int, keys: Mapping[str, bytes] | None = None) -> None:
+    def resume(
+        self,
+        step: int,
+        attempt: int,
+        keys: Mapping[str, bytes] | None = None,
+        state_roots: Mapping[int, str] | None = None,
+    ) -> None:
         """From here on the run goes on at `step`, with attempts from `attempt` on; later steps so far are replaced.
 
         Args:
             step: at most the next step.
             attempt: above every attempt so far, such as `Tail.attempt + 1`.
             keys: new keys (32 bytes) of parties that the ledger knows or does not know yet.
+            state_roots: of the checked stages; needed for those that were the initiator's alone before.
         """
         if step > self._step:
             raise ValueError(f"a run at step {self._step} cannot go on from step {step}")
         self._step = step
-        self.record(ResumeRecord(run=self._run, step=step, attempt=attempt, keys=dict(keys or {})))
+        self.record(
+            ResumeRecord(
+                run=self._run, step=step, attempt=attempt, keys=dict(keys or {}), state_roots=dict(state_roots or {})
+            )
+        )
 
     def commit_step(
         self,
