@@ -13,12 +13,14 @@ from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.schedule import Topology
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
 from shieldwall.transport.star import touches_centre
 
@@ -51,6 +53,7 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
+        worker_bytes: what the worker needs of memory that needs most.
         silence_s: for how long a worker may be silent before it counts as gone.
         view: shows the ticket, and who is there.
         stop_wanted: whether a signal has come.
@@ -61,6 +64,7 @@ class Muster:
     listen: Listen
     topology: Topology
     welcome: Welcome
+    worker_bytes: int
     silence_s: float
     view: ProgressView
     stop_wanted: Callable[[], bool]
@@ -77,7 +81,10 @@ class Muster:
         sentry = Sentry(self.welcome, names, self.silence_s)
         hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
-        server = WireServer(hub, gate, allowance, self._tell_refused)
+        facts = RunFacts(
+            versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
+        )
+        server = WireServer(hub, gate, allowance, self._tell_refused, facts)
         port = await server.listen(str(self.listen))
         sentry.stand(hub, server)
         try:
