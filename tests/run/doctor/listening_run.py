@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from shieldwall.core.version import VERSION
 from shieldwall.run.machines.doctor.examine import Doctor, Senses
 from shieldwall.run.machines.doctor.finding import Finding
 from shieldwall.run.machines.doctor.limits import Limits
@@ -115,7 +114,7 @@ def senses(**changed: Any) -> Senses:
 
 
 def examine(
-    home: Path, ticket: Ticket | None = None, *, limits: Limits = PATIENT, thorough: bool = True, **changed: Any
+    home: Path, ticket: Ticket | None = None, *, limits: Limits = PATIENT, thorough: bool = False, **changed: Any
 ) -> list[Finding]:
     """What the doctor finds of a machine whose senses are `changed`."""
     doctor = Doctor(home=home, device="cpu", thorough=thorough, senses=senses(**changed), limits=limits)
@@ -132,6 +131,3 @@ def only_failure(findings: Sequence[Finding]) -> Finding:
     assert str(found).startswith("FAIL  ")
     assert "; do: " in str(found)
     return found
-
-
-__all__ = ["VERSION", "examine", "failed", "listening_run", "only_failure", "senses"]

@@ -30,9 +30,9 @@ def check_skew(of_run: datetime, here: datetime) -> Finding:
         here: this machine's, half-way between question and answer.
     """
     apart = abs(of_run - here)
-    direction = "behind" if of_run > here else "ahead of"
-    saw = f"{apart.total_seconds():.1f} s {direction} the run's"
+    saw = f"{apart.total_seconds():.1f} s apart; {LARGEST_SKEW // timedelta(seconds=1)} s are allowed"
     if apart <= LARGEST_SKEW:
-        return good("clock against the run's", f"{saw}; {LARGEST_SKEW // timedelta(seconds=1)} s are allowed")
-    saw += f": {in_words(here)} here, {in_words(of_run)} there"
+        return good("clock against the run's", saw)
+    direction = "behind" if of_run > here else "ahead of"
+    saw += f", this clock is {direction} the run's: {in_words(here)} here, {in_words(of_run)} there"
     return bad("clock against the run's", saw, f"set the clock that is wrong; {_SET}")

@@ -17,6 +17,6 @@ class Limits:
     answer_s: float = 5.0
     """For each answer of the run."""
     round_trip_s: float = PING_TIMEOUT_S / 2
-    """The worst that is well: connections whose end does not answer for twice as long are broken off."""
+    """The median that is well: connections whose end does not answer for twice as long are broken off."""
     bandwidth_bytes_s: float = PART_BYTES / PING_TIMEOUT_S
     """The least that is well: so that a part of a letter has passed before a connection counts as dead."""

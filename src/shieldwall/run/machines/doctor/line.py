@@ -62,10 +62,13 @@ async def examine_line(channel: grpc.aio.Channel, work: LineWork, limits: Limits
 
 
 def check_round_trip(times_s: Sequence[float], address: str, limit_s: float) -> Finding:
-    """Whether the worst of some round trips leaves room before a connection counts as dead."""
+    """Whether round trips leave room before a connection counts as dead.
+
+    The median decides: a single long one may be the run's own process at work, which delays no ping.
+    """
     middle, worst = (f"{each * 1000:.1f} ms" for each in (median(times_s), max(times_s)))
     saw = f"{middle} (median), {worst} (worst of {len(times_s)})"
-    if max(times_s) <= limit_s:
+    if median(times_s) <= limit_s:
         return good("round trip", saw, address)
     saw += f"; a connection that does not answer for {PING_TIMEOUT_S:g} s is broken off"
     remedy = "take a nearer machine or another line; see that no download or VPN fills this one"
@@ -76,7 +79,9 @@ def check_bandwidth(bytes_s: float, way: Way, work: LineWork, least_bytes_s: flo
     """Whether a line is fast enough one way for a connection to live; and what it means for the plan."""
     saw = f"at least {format_bytes(round(bytes_s))}/s"
     if work.frame_bytes:
-        saw += f", so {work.frame_bytes / bytes_s:.3g} s for the largest tensor of the plan"
+        frame_s = work.frame_bytes / bytes_s
+        took = f"{frame_s:.1f} s" if frame_s >= 1 else f"{frame_s * 1000:.3g} ms"
+        saw += f", so {took} for the largest tensor of the plan"
     check, about = f"bandwidth {'to' if way == 'there' else 'from'} the run", work.address
     if bytes_s >= least_bytes_s:
         return good(check, saw, about)
