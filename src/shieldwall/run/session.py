@@ -177,7 +177,7 @@ class TrainingSession:
         if self.listen is None:
             yield None
             return
-        config, plan = self.config, self.run_plan.plan
+        config, plan, needs = self.config, self.run_plan.plan, self.run_plan.memory_bytes
         muster = Muster(
             folder=self.folder,
             run=config.run.name,
@@ -190,8 +190,9 @@ class TrainingSession:
                 checked=config.checks,
                 threads=config.run.threads,
                 frame_bytes=self.run_plan.border_bytes,
-                state_bytes=max(self.run_plan.memory_bytes.values()),
+                state_bytes=max(needs.values()),
             ),
+            worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0),
             silence_s=allowed_silence_s(self.run_plan.costs),
             patience_s=_RETURN_PATIENCE_S if self.losses.workers else None,
             view=self.view,

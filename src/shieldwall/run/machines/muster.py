@@ -14,6 +14,7 @@ from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.schedule import Topology
@@ -22,6 +23,7 @@ from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.members import State
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
 from shieldwall.transport.star import touches_centre
 
@@ -67,6 +69,7 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
+        worker_bytes: what the worker needs of memory that needs most.
         silence_s: for how long a worker may be silent before it counts as gone.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
         view: shows the ticket, and who is there.
@@ -78,6 +81,7 @@ class Muster:
     listen: Listen
     topology: Topology
     welcome: Welcome
+    worker_bytes: int
     silence_s: float
     patience_s: float | None
     view: ProgressView
@@ -95,7 +99,10 @@ class Muster:
         sentry = Sentry(self.welcome, self.silence_s)
         hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
-        server = WireServer(hub, gate, allowance, self._tell_refused)
+        facts = RunFacts(
+            versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
+        )
+        server = WireServer(hub, gate, allowance, self._tell_refused, facts)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
         try:

@@ -18,6 +18,8 @@ from shieldwall.core.signing import Identity
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.doctor.examine import Doctor
+from shieldwall.run.machines.doctor.fitness import check_fitness
 from shieldwall.run.machines.leave import Leave
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.transport.identity.home import Home, open_home
@@ -50,15 +52,17 @@ class Joining:
 
 
 def join(ticket: str, joining: Joining) -> None:
-    """Take part in the ticket's run until it ends.
+    """Take part in the ticket's run until it ends; look first whether this machine can.
 
     Raises:
         TicketError: SW-T20...; the ticket cannot be used.
         IdentityError: SW-T21...; the home cannot be used.
         EnrolmentError: SW-T22...; the run refuses.
-        TransportError: SW-T1...; the run cannot be reached, or sends what makes no sense.
+        TransportError: SW-T120, this machine cannot take part as it is; SW-T1..., the run cannot be reached, or sends
+            what makes no sense.
     """
     read = read_ticket(ticket)
+    check_fitness(Doctor(home=joining.home, device=joining.device, thorough=False), read, joining.tell)
     device = choose_device(joining.device)
     with open_home(joining.home) as home:
 

@@ -83,13 +83,7 @@ class Home:
 
         A certificate is no treasure: where there is none, a ticket brings a new one for the same key.
         """
-        path = self._run_folder(ticket) / CHAIN
-        if not path.is_file() or path.stat().st_size > LONGEST_CERTIFICATE_BYTES:
-            return None
-        try:
-            return membership_of(path.read_bytes(), ticket.authority, self.tls_key(ticket))
-        except EnrolmentError:
-            return None
+        return _membership(self._run_folder(ticket), ticket)
 
     def tls_key(self, ticket: Ticket) -> ec.EllipticCurvePrivateKey:
         """The key for connections to the ticket's run, made at its first use.
@@ -99,14 +93,10 @@ class Home:
             StorageError: SW-S101.
         """
         path = self._run_folder(ticket) / TLS_KEY
-        scalar = _key_at(path, lambda: _scalar(new_key()))
-        try:
-            return ec.derive_private_key(int.from_bytes(scalar, "big"), ec.SECP256R1())
-        except ValueError as error:
-            raise unusable(path, KEY_FORM, "digits that are no P-256 key") from error
+        return _p256(path, _key_at(path, lambda: _scalar(new_key())))
 
     def _run_folder(self, ticket: Ticket) -> Path:
-        folder = self.folder / "runs" / ticket.fingerprint
+        folder = _run_folder(self.folder, ticket)
         with storing(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
@@ -133,6 +123,42 @@ def open_home(folder: Path) -> Iterator[Home]:
     with held_alone(folder / "lock", taken):
         key = _key_at(folder / IDENTITY_KEY, lambda: Ed25519PrivateKey.generate().private_bytes_raw())
         yield Home(folder, Ed25519PrivateKey.from_private_bytes(key))
+
+
+def look_up_membership(folder: Path, ticket: Ticket) -> Membership | None:
+    """As `Home.membership`, of a home that is not opened: nothing is made or held, whoever lives there.
+
+    Raises:
+        IdentityError: SW-T211; the key file of this run cannot be used.
+    """
+    return _membership(_run_folder(folder, ticket), ticket)
+
+
+def key_files(folder: Path) -> list[Path]:
+    """The files of private keys that a home has now."""
+    return [path for path in (folder / IDENTITY_KEY, *sorted(folder.glob(f"runs/*/{TLS_KEY}"))) if path.exists()]
+
+
+def _run_folder(home: Path, ticket: Ticket) -> Path:
+    return home / "runs" / ticket.fingerprint
+
+
+def _membership(folder: Path, ticket: Ticket) -> Membership | None:
+    path, key = folder / CHAIN, folder / TLS_KEY
+    if not key.exists() or not path.is_file() or path.stat().st_size > LONGEST_CERTIFICATE_BYTES:
+        return None
+    tls_key = _p256(key, read_key_bytes(key, unusable))
+    try:
+        return membership_of(path.read_bytes(), ticket.authority, tls_key)
+    except EnrolmentError:
+        return None
+
+
+def _p256(path: Path, scalar: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        return ec.derive_private_key(int.from_bytes(scalar, "big"), ec.SECP256R1())
+    except ValueError as error:
+        raise unusable(path, KEY_FORM, "digits that are no P-256 key") from error
 
 
 def _key_at(path: Path, fresh: Callable[[], bytes]) -> bytes:

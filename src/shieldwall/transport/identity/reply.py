@@ -19,8 +19,12 @@ def refusal_bytes(error: TicketError | EnrolmentError) -> bytes:
     return canonical_bytes({part: getattr(error, part)[:_LONGEST_PART] for part in _PARTS})
 
 
-def read_refusal(content: bytes) -> ShieldwallError:
+def read_refusal(content: bytes, peer: str = "") -> ShieldwallError:
     """The error that the run refused with, to be raised.
+
+    Args:
+        content: as `refusal_bytes` made it.
+        peer: HOST:PORT that refused, for errors that do not say where.
 
     Returns:
         A `TicketError` or an `EnrolmentError` as `refusal_bytes` had it; an `EnrolmentError` SW-T229 where these are
@@ -37,6 +41,7 @@ def read_refusal(content: bytes) -> ShieldwallError:
     except (ValueError, RecursionError) as error:
         return bad_answer("a refusal in the form of this version", str(error))
     code, summary = parts.pop("code"), parts.pop("summary")
+    parts["where"] = parts["where"] or peer
     if code in _TICKETS:
         return TicketError(code, summary, **parts)
     if code in _ENROLMENTS:

@@ -1,4 +1,4 @@
-"""Settings of gRPC that both ends share, and the four ways to call the service."""
+"""Settings of gRPC that both ends share, and the ways to call the service."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from shieldwall.transport.remote.link import PART_BYTES
 SERVICE = "shieldwall.wire.v1.Wire"
 
 _LARGEST_PIECE_BYTES = max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+PING_TIMEOUT_S = 1.0
+"""A connection that has not answered for so long is broken off by either end."""
 _PING_EVERY_MS = 1000
-_PING_TIMEOUT_MS = 1000
+_PING_TIMEOUT_MS = int(1000 * PING_TIMEOUT_S)
 
 COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", _LARGEST_PIECE_BYTES),
@@ -78,12 +80,13 @@ async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: fl
     return bytes(answer.json)
 
 
-def handlers(enrol: Any, renew: Any, carry: Any) -> Sequence[grpc.GenericRpcHandler]:
-    """The service, from its three methods."""
+def handlers(*, enrol: Any, renew: Any, probe: Any, carry: Any) -> Sequence[grpc.GenericRpcHandler]:
+    """The service, from its four methods."""
     plain = (wire.Plain.FromString, wire.Plain.SerializeToString)
     methods = {
         "Enrol": grpc.unary_unary_rpc_method_handler(enrol, *plain),
         "Renew": grpc.unary_unary_rpc_method_handler(renew, *plain),
+        "Probe": grpc.unary_unary_rpc_method_handler(probe, wire.Question.FromString, wire.Told.SerializeToString),
         "Carry": grpc.stream_stream_rpc_method_handler(carry, wire.Piece.FromString, wire.Piece.SerializeToString),
     }
     return [grpc.method_handlers_generic_handler(SERVICE, methods)]

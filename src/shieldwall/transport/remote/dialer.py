@@ -106,7 +106,7 @@ class Dialer:
                 if self.link.closed:
                     return
             if time.monotonic() - lost_s > self.patience_s:
-                raise link_lost(f"nobody answered at {', '.join(self.addresses)} for {self.patience_s:g} s")
+                raise link_lost(f"nobody answered for {self.patience_s:g} s", self.addresses)
             await asyncio.sleep(pause_s * (0.5 + random.random()))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

@@ -110,4 +110,4 @@ async def _first_answer(
                 if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                     raise read_answer(address, str(error.details())) from error
                 tried.append(f"{address}: {error.details()}")
-    raise link_lost("; ".join(tried)[:400])
+    raise link_lost("; ".join(tried)[:400], ticket.addresses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shieldwall.core.errors import ShieldwallError, TransportError
 from shieldwall.transport.identity.reply import read_refusal
 
@@ -11,6 +13,7 @@ def refused(peer: str, why: str) -> TransportError:
     return TransportError(
         "SW-T109",
         f"{peer} refuses the connection",
+        where=peer,
         expected="to be taken in",
         got=why,
         remedy="do what its answer says",
@@ -19,7 +22,7 @@ def refused(peer: str, why: str) -> TransportError:
 
 def read_answer(peer: str, details: str) -> ShieldwallError:
     """The error that the other end answered with: in its own words where it says who may come in, else SW-T109."""
-    return read_refusal(details.encode()) if details.startswith("{") else refused(peer, details)
+    return read_refusal(details.encode(), peer) if details.startswith("{") else refused(peer, details)
 
 
 def session_forgotten(name: str) -> TransportError:
@@ -33,12 +36,14 @@ def session_forgotten(name: str) -> TransportError:
     )
 
 
-def link_lost(why: str) -> TransportError:
+def link_lost(why: str, addresses: Sequence[str] = ()) -> TransportError:
     """The error SW-T112: nobody is there any more."""
     return TransportError(
         "SW-T112",
-        "the initiator cannot be reached any more",
+        "the initiator cannot be reached",
+        where=", ".join(addresses),
         expected="an answer",
         got=why,
-        remedy="see that the run is there and that its port can be reached; the same join command comes back to it",
+        remedy="see that the run is there and that its port can be reached: shieldwall doctor TICKET looks. The same"
+        " join command comes back to it",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import grpc
@@ -21,6 +22,7 @@ from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.lanes import AnsweredLane
 from shieldwall.transport.remote.link import Link
+from shieldwall.transport.remote.probe import RunFacts, answer_probe
 from shieldwall.transport.remote.refusals import session_forgotten
 
 _GREETING_S = 10.0
@@ -45,6 +47,7 @@ class WireServer:
         gate: knows who is a member.
         allowed_bytes: how many bytes a message of a kind may have that a member sends.
         on_refused: told of everything that was refused, with where it came from.
+        facts: told to machines that ask before they join.
     """
 
     def __init__(
@@ -53,14 +56,18 @@ class WireServer:
         gate: Gate,
         allowed_bytes: Callable[[str], int],
         on_refused: Callable[[str, ShieldwallError], None],
+        facts: RunFacts | None = None,
     ) -> None:
         self._hub = hub
         self._gate = gate
         self._allowed_bytes = allowed_bytes
         self._on_refused = on_refused
+        self._facts = facts or RunFacts()
         self._sessions: dict[str, _Session] = {}
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self._server.add_generic_rpc_handlers(handlers(self._enrol, self._renew, self._carry))
+        self._server.add_generic_rpc_handlers(
+            handlers(enrol=self._enrol, renew=self._renew, probe=self._probe, carry=self._carry)
+        )
 
     async def listen(self, address: str) -> int:
         """Open the port; gives its number, which is drawn where `address` has 0.
@@ -112,10 +119,16 @@ class WireServer:
             await self._refuse(context, error)
         return wire.Plain(json=answer.to_bytes())
 
+    async def _probe(self, question: wire.Question, context: Any) -> wire.Told:
+        try:
+            return answer_probe(question, self._peer(context), self._facts, datetime.now(UTC))
+        except (EnrolmentError, TransportError) as error:
+            await self._refuse(context, error)
+
     def _member(self, context: Any) -> str:
         peer = self._peer(context)
         if not isinstance(peer, Member):
-            raise bad_request("a member's certificate", "a ticket's, which is good for enrolling alone")
+            raise bad_request("a member's certificate", "a ticket's, which is good for enrolling and asking alone")
         return peer.name
 
     async def _carry(self, _: Any, context: Any) -> None:

@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -6,11 +7,55 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNKNOWN: _ClassVar[Standing]
+    MEMBER: _ClassVar[Standing]
+    GUEST: _ClassVar[Standing]
+    EXPIRED: _ClassVar[Standing]
+    USED_UP: _ClassVar[Standing]
+UNKNOWN: Standing
+MEMBER: Standing
+GUEST: Standing
+EXPIRED: Standing
+USED_UP: Standing
+
 class Plain(_message.Message):
     __slots__ = ("json",)
     JSON_FIELD_NUMBER: _ClassVar[int]
     json: bytes
     def __init__(self, json: _Optional[bytes] = ...) -> None: ...
+
+class Question(_message.Message):
+    __slots__ = ("load", "load_back_bytes")
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    LOAD_BACK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    load: bytes
+    load_back_bytes: int
+    def __init__(self, load: _Optional[bytes] = ..., load_back_bytes: _Optional[int] = ...) -> None: ...
+
+class Told(_message.Message):
+    __slots__ = ("time_s", "versions", "worker_bytes", "frame_bytes", "standing", "load")
+    class VersionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TIME_S_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    time_s: float
+    versions: _containers.ScalarMap[str, str]
+    worker_bytes: int
+    frame_bytes: int
+    standing: Standing
+    load: bytes
+    def __init__(self, time_s: _Optional[float] = ..., versions: _Optional[_Mapping[str, str]] = ..., worker_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., standing: _Optional[_Union[Standing, str]] = ..., load: _Optional[bytes] = ...) -> None: ...
 
 class Piece(_message.Message):
     __slots__ = ("hello", "head", "part", "ack")
