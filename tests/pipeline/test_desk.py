@@ -114,6 +114,7 @@ WELCOME = Welcome(
     gradient_checkpointing=False,
     frame_bytes=1,
     state_bytes=1,
+    silence_s=1.0,
 )
 UNANSWERED: list[Message] = [WELCOME, ROUTE, Void(step=3, attempt=1, micro_batches=(0,)), Stop()]
 OTHERS: dict[str, Any] = {

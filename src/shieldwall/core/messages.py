@@ -97,6 +97,8 @@ class Welcome:
     """The largest message with a tensor that crosses a border."""
     state_bytes: int
     """The largest message with the state of a stage."""
+    silence_s: float
+    """Who says nothing for so long is gone, or the line to it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,6 @@ class Muster:
         topology: who may talk to whom.
         welcome: what each worker is told first.
         worker_bytes: what the worker needs of memory that needs most.
-        silence_s: for how long a worker may be silent before it counts as gone.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
         view: shows the ticket, and who is there.
         stop_wanted: whether a signal has come.
@@ -82,7 +81,6 @@ class Muster:
     topology: Topology
     welcome: Welcome
     worker_bytes: int
-    silence_s: float
     patience_s: float | None
     view: ProgressView
     stop_wanted: Callable[[], bool]
@@ -96,7 +94,7 @@ class Muster:
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome, self.silence_s)
+        sentry = Sentry(self.welcome)
         hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         facts = RunFacts(
@@ -128,7 +126,9 @@ class Muster:
     def _invite(self, gate: Gate, port: int, uses: int) -> None:
         gate.book.set_addresses([f"{host}:{port}" for host in self.listen.reached_at()])
         ticket = gate.invite(uses=uses, lasts=_TICKET_LASTS, now=utc_now())
-        self.view.note(f"a worker that is silent for {self.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s")
+        self.view.note(
+            f"a worker that is silent for {self.welcome.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s"
+        )
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
     def _where(self, gate: Gate) -> Listen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from statistics import median
 
 from shieldwall.core.ids import COORDINATOR
@@ -30,13 +29,11 @@ class Sentry:
     """One run's.
 
     Args:
-        welcome: what a worker is told first.
-        silence_s: for how long a worker may say nothing before it counts as gone.
+        welcome: what a worker is told first; says for how long one may say nothing before it counts as gone.
     """
 
-    def __init__(self, welcome: Welcome, silence_s: float) -> None:
+    def __init__(self, welcome: Welcome) -> None:
         self._welcome = welcome
-        self._silence_s = silence_s
         self._there: set[str] = set()
         """Who takes part now."""
 
@@ -59,10 +56,9 @@ class Sentry:
             await asyncio.sleep(_LOOK_S)
             if not self._hub.has_joined(COORDINATOR):
                 continue
-            now_s = time.monotonic()
-            silent = {name: now_s - self._hub.links[name].heard_s for name in self._there if name in self._hub.links}
+            silent = {name: self._hub.links[name].silent_s for name in self._there if name in self._hub.links}
             for name, silent_s in silent.items():
-                if silent_s <= self._silence_s:
+                if silent_s <= self._welcome.silence_s:
                     continue
                 self._there.discard(name)
                 await self._server.drop(name)

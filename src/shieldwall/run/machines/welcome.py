@@ -35,6 +35,7 @@ def describe(
     threads: int,
     frame_bytes: int,
     state_bytes: int,
+    silence_s: float,
 ) -> Welcome:
     """Everything that a host is told, as plain data."""
     model = settings.model
@@ -53,6 +54,7 @@ def describe(
         gradient_checkpointing=settings.gradient_checkpointing,
         frame_bytes=frame_bytes,
         state_bytes=state_bytes,
+        silence_s=silence_s,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from shieldwall.core.arithmetic import choose_device, pinned_arithmetic
 from shieldwall.core.errors import TransportError
-from shieldwall.core.messages import Stop, Welcome
+from shieldwall.core.messages import Message, Stop, Welcome
 from shieldwall.core.signing import Identity
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
@@ -43,12 +43,14 @@ class Joining:
         device: that it computes on.
         patience_s: how long it looks for the run in vain.
         tell: told what happens, in words.
+        on_message: sees every message before the worker does.
     """
 
     home: Path
     device: str = "auto"
     patience_s: float = PATIENCE_S
     tell: Callable[[str], None] = print
+    on_message: Callable[[Message], None] | None = None
 
 
 def join(ticket: str, joining: Joining) -> None:
@@ -108,12 +110,12 @@ class _Work:
             patience_s=self.joining.patience_s,
             on_change=self.joining.tell,
         )
-        endpoint = RemoteEndpoint(self.passport.name, link)
+        endpoint = RemoteEndpoint(self.passport.name, link, self.joining.on_message)
         helpers: list[asyncio.Task[Any]] = [
             asyncio.create_task(dialer.keep()),
             asyncio.create_task(self.passport.keep(self.joining.tell)),
         ]
-        working = asyncio.create_task(self._serve(endpoint, allowance))
+        working = asyncio.create_task(self._serve(endpoint, link, allowance))
         try:
             done, _ = await asyncio.wait({working, *helpers}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -126,7 +128,7 @@ class _Work:
                 task.cancel()
             await asyncio.gather(working, *helpers, return_exceptions=True)
 
-    async def _serve(self, endpoint: RemoteEndpoint, allowance: Allowance) -> None:
+    async def _serve(self, endpoint: RemoteEndpoint, link: Link, allowance: Allowance) -> None:
         welcome = await endpoint.receive()
         if isinstance(welcome, Stop):
             return
@@ -137,6 +139,7 @@ class _Work:
                 expected="Welcome",
                 got=type(welcome).__name__,
             )
+        link.silence_s = welcome.silence_s
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         settings = settings_of(welcome, self.device)
         guard = DuplicateGuard(Identity(self.passport.name, self.home.signing_key), ()) if welcome.checked else None

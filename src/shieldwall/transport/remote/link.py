@@ -8,6 +8,7 @@ letter arrives once, or the link is given up.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -57,8 +58,20 @@ class Link:
         self._taken = 0
         self._acknowledged = 0
         self.closed = False
+        self.silence_s = math.inf
+        """A connection over which nothing has come for so long is given up."""
         self.heard_s = time.monotonic()
         """`time.monotonic()` when the peer was last heard of."""
+        self._echoed_s = time.monotonic()
+        self._heard = self._echoed = 0
+        """Pieces that were heard here, and those that the peer says it has heard."""
+        self._told_s = 0.0
+        """When the peer was last told how much was heard here."""
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has been heard of the peer, or the peer has heard nothing."""
+        return time.monotonic() - min(self.heard_s, self._echoed_s)
 
     @property
     def received(self) -> int:
@@ -102,14 +115,18 @@ class Link:
         Raises:
             TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up.
         """
-        reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
-        writing = asyncio.create_task(self._write(lane), name=f"to {self.peer}")
+        self.heard_s = self._echoed_s = time.monotonic()
+        tasks = {
+            asyncio.create_task(self._read(lane), name=f"from {self.peer}"),
+            asyncio.create_task(self._write(lane), name=f"to {self.peer}"),
+            asyncio.create_task(self._listen(), name=f"silence of {self.peer}"),
+        }
         try:
-            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            reading.cancel()
-            writing.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             if not task.cancelled():
                 task.result()
@@ -131,8 +148,14 @@ class Link:
     async def _read(self, lane: Lane) -> None:
         while (piece := await lane.read()) is not None:
             self.heard_s = time.monotonic()
+            self._heard += 1
             for letter in await self._take(piece):
                 self._arrived.put_nowait(letter)
+
+    async def _listen(self) -> None:
+        """Until one of the two has heard nothing for too long."""
+        while self.silent_s <= self.silence_s:
+            await asyncio.sleep(BEAT_S)
 
     async def _take(self, piece: wire.Piece) -> list[Letter]:
         content = piece.WhichOneof("content")
@@ -146,6 +169,8 @@ class Link:
             letters = self._inbox.take_head(piece.head)
         elif content == "ack":
             self._outbox.acknowledge(piece.ack.number)
+            if piece.ack.heard > self._echoed:
+                self._echoed, self._echoed_s = piece.ack.heard, self.heard_s
             letters = []
         else:
             raise garbled(f"a piece from {self.peer}", "a head, a part or an acknowledgement", str(content))
@@ -170,15 +195,18 @@ class Link:
             try:
                 await asyncio.wait_for(self._to_send.wait(), BEAT_S)
             except TimeoutError:
-                await lane.write(wire.Piece(ack=wire.Ack(number=self._acknowledged)))
+                await lane.write(self._ack())
             else:
                 return
 
     def _next_piece(self) -> wire.Piece | None:
-        if self._taken > self._acknowledged:
-            self._acknowledged = self._taken
-            return wire.Piece(ack=wire.Ack(number=self._taken))
+        if self._taken > self._acknowledged or time.monotonic() - self._told_s > BEAT_S:
+            return self._ack()
         return self._outbox.next_piece()
+
+    def _ack(self) -> wire.Piece:
+        self._acknowledged, self._told_s = self._taken, time.monotonic()
+        return wire.Piece(ack=wire.Ack(number=self._taken, heard=self._heard))
 
     async def _tell(self) -> None:
         async with self._changed:

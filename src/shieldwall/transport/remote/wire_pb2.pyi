@@ -120,7 +120,9 @@ class Part(_message.Message):
     def __init__(self, number: _Optional[int] = ..., tensor: _Optional[int] = ..., offset: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "heard")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    heard: int
+    def __init__(self, number: _Optional[int] = ..., heard: _Optional[int] = ...) -> None: ...
