@@ -49,19 +49,17 @@ def make_report(name: str, title: str, runs: Sequence[dict[str, Any]], setup: di
             ),
         ),
         receipts=(
-            Receipt(
-                "every run ended, with the weights of the undisturbed one", all(run["same_weights"] for run in runs)
-            ),
+            Receipt("every run ended with the undisturbed weights", all(run["same_weights"] for run in runs)),
             Receipt("no step was lost in any run", all(run["steps_lost"] == 0 for run in runs)),
             Receipt("nobody was accused", all(run["verdicts"] == 0 for run in runs)),
             Receipt("every run had all its faults", all(len(run["faults"]) == run["wanted"] for run in runs)),
         ),
         notes=(
-            "Each worker is a process behind a TCP proxy of its own; it kills or stops itself with a real signal at the"
-            " very moment, or the proxy goes silent in one direction or both and ends no connection.",
-            "`noticed`: for how long nothing had been heard of the worker, or the worker had heard nothing, when the run"
-            " took it for gone. `next step committed`: from the fault to the line of the step that was in work, with"
-            " detection, handover and the step itself.",
+            "Each worker is a process behind a TCP proxy of its own; it kills or stops itself with a real signal at"
+            " the very moment, or the proxy goes silent in one direction or both and ends no connection.",
+            "`noticed`: for how long nothing had been heard of the worker, or the worker had heard nothing, when the"
+            " run took it for gone. `next step committed`: from the fault to the line of the step that was in work,"
+            " with detection, handover and the step itself.",
             "The next fault comes once the worker is back and has its work again.",
         ),
         chart=Chart(
