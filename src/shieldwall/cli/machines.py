@@ -42,8 +42,23 @@ def join(
     ),
     device: Annotated[str, typer.Option(help='What to compute on: "auto", "cpu", "cuda" or "cuda:N".')] = "auto",
     patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
+    attack: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cheat as the [[attack]] tables of this TOML file say: tests and research."),
+    ] = None,
+    attack_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--attack-log", metavar="FILE", help="A line for each thing falsified; attacks.jsonl in DIR if left out."
+        ),
+    ] = None,
 ) -> None:
-    """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR."""
+    """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR.
+
+    With --attack the worker cheats, and says so on standard error in each step in which it did. The run is not told.
+
+    Exit codes: 0 the run is over, 1 the run refused this worker or cannot be reached, 2 what was given cannot be used.
+    """
     from shieldwall.run.machines.worker import Joining
     from shieldwall.run.machines.worker import join as run_join
 
@@ -52,6 +67,8 @@ def join(
         device=device,
         patience_s=_duration(patience).total_seconds(),
         tell=lambda said: typer.echo(said, err=True),
+        attack=attack,
+        attack_log=attack_log,
     )
     run_join(ticket, joining)
 

@@ -18,6 +18,7 @@ from shieldwall.core.signing import Identity
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.attacker import Attacker, AttackOrder, Overheard, read_order
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
@@ -26,6 +27,7 @@ from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passport import Passport, enter
 from shieldwall.verify.duplicate import DuplicateGuard
 
+ATTACK_LOG = "attacks.jsonl"
 _FAREWELL_S = 5.0
 PATIENCE_S = 600.0
 """How long a worker looks for its run in vain before it gives up."""
@@ -40,23 +42,29 @@ class Joining:
         device: that it computes on.
         patience_s: how long it looks for the run in vain.
         tell: told what happens, in words.
+        attack: file with `[[attack]]` tables by which this worker cheats; None for an honest one.
+        attack_log: file that gets a line for each thing that it falsifies; `attacks.jsonl` in its home if not given.
     """
 
     home: Path
     device: str = "auto"
     patience_s: float = PATIENCE_S
     tell: Callable[[str], None] = print
+    attack: Path | None = None
+    attack_log: Path | None = None
 
 
 def join(ticket: str, joining: Joining) -> None:
     """Take part in the ticket's run until it ends.
 
     Raises:
+        ConfigError: SW-A101 to SW-A109, SW-C101 to SW-C105; the file with attacks cannot be used, or not in this run.
         TicketError: SW-T20...; the ticket cannot be used.
         IdentityError: SW-T21...; the home cannot be used.
         EnrolmentError: SW-T22...; the run refuses.
         TransportError: SW-T1...; the run cannot be reached, or sends what makes no sense.
     """
+    order = read_order(joining.attack, joining.attack_log or joining.home / ATTACK_LOG) if joining.attack else None
     read = read_ticket(ticket)
     device = choose_device(joining.device)
     with open_home(joining.home) as home:
@@ -64,7 +72,7 @@ def join(ticket: str, joining: Joining) -> None:
         async def play() -> None:
             passport = await enter(home, read)
             joining.tell(f"{passport.name} in the run {read.run}")
-            work = _Work(home, passport, read.addresses, device, joining)
+            work = _Work(home, passport, read.addresses, device, joining, order)
             while await work.is_forgotten():
                 joining.tell("the run does not know this session any more; beginning anew")
 
@@ -78,6 +86,7 @@ class _Work:
     addresses: tuple[str, ...]
     device: torch.device
     joining: Joining
+    order: AttackOrder | None
 
     async def is_forgotten(self) -> bool:
         """Work until the run ends; whether it has forgotten this worker instead, which is then as new to it."""
@@ -131,10 +140,14 @@ class _Work:
             )
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         settings = settings_of(welcome, self.device)
-        guard = DuplicateGuard(Identity(self.passport.name, self.home.signing_key), ()) if welcome.checked else None
+        name, tell = self.passport.name, self.joining.tell
+        attacker = Attacker(name, self.order, welcome, tell) if self.order else None
+        hooks = (attacker.hook,) if attacker else ()
+        guard = DuplicateGuard(Identity(name, self.home.signing_key), hooks) if welcome.checked else None
         host = StageHost(
-            endpoint,
+            Overheard(endpoint, attacker.hear) if attacker else endpoint,
             settings,
+            hooks=hooks,
             compute=ThreadCompute(),
             guard=guard,
             topology="star" if welcome.topology == "star" else "chain",
