@@ -1,7 +1,8 @@
-"""The commands of runs that span machines: invite, join, ban, unban."""
+"""The commands of runs that span machines: invite, join, workers, ban, unban."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -74,12 +75,31 @@ def join(
 
 
 @app.command(cls=PlainCommand)
+def workers(
+    run: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")] = False,
+) -> None:
+    """Show who takes part in a run over machines, what each holds, and who is gone or banned; the run is only read.
+
+    States: working; spare, holds nothing yet; gone, cannot be reached; banned; left, took its leave or the run is over.
+    """
+    from shieldwall.run.machines.status import table
+    from shieldwall.run.machines.status import workers as run_workers
+
+    found = run_workers(run)
+    typer.echo(json.dumps([each.model_dump(mode="json") for each in found], indent=2) if as_json else table(found))
+
+
+@app.command(cls=PlainCommand)
 def ban(
     run: Run,
     name: Name,
     why: Annotated[str, typer.Option(help="The reason, for whoever asks later.")] = "by hand",
 ) -> None:
-    """Have nothing more to do with a worker: its key is refused, with any ticket."""
+    """Have nothing more to do with a worker: its key is refused, with any ticket.
+
+    A run that is on cuts its connections within a second, and others take over what it held.
+    """
     from shieldwall.transport.identity.book import Book
     from shieldwall.transport.identity.clock import utc_now
 

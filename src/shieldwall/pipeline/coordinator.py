@@ -281,6 +281,10 @@ class Coordinator:
         """Hosts that hold something and cannot be reached any more, and how long each had been silent."""
         return {host: silent_s for host, silent_s in self._desk.gone.items() if host in self.hosts}
 
+    def reaches(self, host: str) -> bool:
+        """Whether a host can be reached, as far as is known."""
+        return host not in self._desk.gone
+
     def take_arrivals(self) -> list[str]:
         """Hosts that have come since the last call and hold nothing.
 

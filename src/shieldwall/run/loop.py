@@ -60,6 +60,8 @@ class LoopTools:
     """Leads steps around suspects; None where that is not what follows an alert."""
     expelled: tuple[str, ...] = ()
     """Who was expelled before the run was stopped and resumed; they do not come back."""
+    dismiss: Callable[[str], Awaitable[None]]
+    """Sends a culprit away whose duties have gone over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +256,7 @@ class TrainingLoop:
                 if not again:
                     tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
                 self._plans.move(tools.succession.hosts)
+            await tools.dismiss(culprit)
 
     async def _evaluate_if_due(self) -> float | None:
         every = self._tools.config.evaluation.every_steps

@@ -25,11 +25,13 @@ from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.coordinator import Coordinator
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
+from shieldwall.recovery.views import without
 from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
 from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
+from shieldwall.run.dismissal import Dismissal
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
@@ -45,7 +47,7 @@ from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
 from shieldwall.run.watch import Watch, expelled_before
-from shieldwall.schedule import Plan
+from shieldwall.schedule import Host, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,8 @@ class TrainingSession:
         skeleton: PreTrainedModel,
         machines: Machines | None,
     ) -> LoopResult:
-        config, run_plan, source = self.config, self.run_plan, self.materials.source
+        config, source = self.config, self.materials.source
+        run_plan, spares = self._without_absent(machines)
         attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config))
         holdings = stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype)
         defence = self._raise_shield(settings, holdings, machines.keys if machines else {})
@@ -110,15 +113,15 @@ class TrainingSession:
             clipping=Clipping(norm=config.optimizer.clip_norm, by=config.optimizer.clip_by),
             hooks_of=_all_hooks(self.hooks_of, attackers),
             shield=defence.shield if defence else None,
-            spares=spare_names(config) if defence else (),
+            spares=spares if defence else (),
             compute_of=(lambda _: ThreadCompute()) if machines else None,
             network=machines.hub if machines else None,
             elsewhere=machines.names if machines else (),
         )
         try:
             async with deployment as coordinator:
-                handover = self._handover(coordinator, defence, attackers)
-                succession = await self._begin(defence, handover)
+                handover = self._handover(coordinator, defence, attackers, machines)
+                succession = await self._begin(defence, handover, run_plan.plan.hosts, spares)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
@@ -136,7 +139,8 @@ class TrainingSession:
                     court=defence.shield.court if defence else None,
                     succession=succession,
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
-                    expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
+                    expelled=self._expelled_before(machines),
+                    dismiss=Dismissal(coordinator, defence.shield.court if defence else None, machines),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
                 result = await TrainingLoop(tools, progress, self.started).run()
@@ -149,6 +153,8 @@ class TrainingSession:
                     write_adapter_assets=self._write_adapter_assets,
                 )
                 result = await self._export(exporter, coordinator, result)
+                for culprit in tools.court.book.take_condemned() if tools.court else ():
+                    await tools.dismiss(culprit)
                 tell_verdicts(tools.watch, self.view, result.progress.step)
                 result = replace(result, news=tools.watch.take(result.progress.step))
                 self.before_close(result)
@@ -207,20 +213,52 @@ class TrainingSession:
             elsewhere=elsewhere,
         )
 
+    def _without_absent(self, machines: Machines | None) -> tuple[RunPlan, list[str]]:
+        """The plan and the spares without those who are banned before anything begins: others hold what they would."""
+        run_plan, spares = self.run_plan, spare_names(self.config)
+        if machines is None:
+            return run_plan, spares
+        spares = [name for name in spares if name not in machines.absent]
+        for name in machines.absent:
+            if name in [host.name for host in run_plan.plan.hosts]:
+                successor = spares.pop(0) if spares and self.config.checks else INITIATOR
+                self.view.note(f"{name} is banned; {successor} takes over what it held")
+                run_plan = run_plan.held_by(without(run_plan.plan.hosts, name, successor))
+        machines.warden.register.see_hosts(run_plan.plan.hosts)
+        return run_plan, spares
+
+    def _expelled_before(self, machines: Machines | None) -> tuple[str, ...]:
+        """Who was expelled before the run was resumed; with workers elsewhere the book of members knows, by key."""
+        if machines or not self.config.bans:
+            return ()
+        return expelled_before(read_lines(self.folder.metrics).lines)
+
     def _handover(
-        self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
+        self,
+        coordinator: Coordinator,
+        defence: Defence | None,
+        attackers: Attackers | None,
+        machines: Machines | None,
     ) -> Handover | None:
         """Moves duties; None where nothing is checked."""
         if defence is None:
             return None
-        on_view = attackers.see_view if attackers else _tell_nobody
+        told = [attackers.see_view] if attackers else []
+        told += [machines.warden.register.see_view] if machines else []
+
+        def on_view(view: View) -> None:
+            for tell in told:
+                tell(view)
+
         return Handover(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
-    async def _begin(self, defence: Defence | None, handover: Handover | None) -> Succession | None:
+    async def _begin(
+        self, defence: Defence | None, handover: Handover | None, hosts: Sequence[Host], spares: Sequence[str]
+    ) -> Succession | None:
         """Announce the first view."""
         if defence is None or handover is None:
             return None
-        succession = Succession(handover, self.run_plan.plan.hosts, spare_names(self.config))
+        succession = Succession(handover, hosts, spares)
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession
@@ -262,10 +300,6 @@ def _all_hooks(given: Mapping[str, Sequence[Hook]], attackers: Attackers | None)
     for name, hook in (attackers.hooks if attackers else {}).items():
         hooks[name] = (*hooks.get(name, ()), hook)
     return hooks
-
-
-def _tell_nobody(view: View) -> None:
-    del view
 
 
 async def assign_both(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:

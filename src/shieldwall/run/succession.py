@@ -32,7 +32,7 @@ class Succession:
         await self._announce()
 
     async def expel(self, culprit: str) -> str:
-        """Let a successor take all that `culprit` held; gives the successor's name.
+        """Let a successor take all that `culprit` held; gives the successor's name, "" where it held nothing.
 
         Raises:
             RunError: as `Coordinator.state`; the culprit's state is never asked for where somebody else has it.
@@ -41,9 +41,7 @@ class Succession:
             self._spares.remove(culprit)
         if culprit not in [host.name for host in self.hosts]:
             return ""
-        successors = await self._replace([culprit])
-        await self._coordinator.stop([culprit])
-        return successors[culprit]
+        return (await self._replace([culprit]))[culprit]
 
     async def replace(self, lost: Collection[str]) -> dict[str, str]:
         """Let successors take what hosts held that cannot be reached any more; gives the successor of each.
@@ -78,6 +76,8 @@ class Succession:
         return successors
 
     def _next_successor(self) -> str:
+        """A spare that can be reached, or the initiator where there is none."""
+        self._spares = [spare for spare in self._spares if self._coordinator.reaches(spare)]
         return self._spares.pop(0) if self._spares else INITIATOR
 
     async def _hand(self, leaving: Host, successor: str, states: Mapping[int, StageState]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.messages import Welcome
@@ -14,7 +15,10 @@ from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.listen import Listen
+from shieldwall.run.machines.register import Register
 from shieldwall.run.machines.sentry import Sentry
+from shieldwall.run.machines.status import STATUS_FILE
+from shieldwall.run.machines.warden import Warden
 from shieldwall.schedule import Topology
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
@@ -33,7 +37,11 @@ class Machines:
 
     hub: Hub
     keys: Mapping[str, bytes]
-    """Name to public signing key of each of them."""
+    """Name to public signing key of each of them, and of each that is banned."""
+    warden: Warden
+    """Sends them away."""
+    absent: tuple[str, ...] = ()
+    """Who was to take part and is banned."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,7 +75,7 @@ class Muster:
 
     @asynccontextmanager
     async def gather(self, names: Sequence[str]) -> AsyncIterator[Machines]:
-        """Everybody in `names`, once all of them are there; watched over until the block ends.
+        """Everybody in `names`, once all of them are there who are not banned; watched over until the block ends.
 
         Raises:
             TransportError: SW-T110; the port cannot be opened.
@@ -80,18 +88,19 @@ class Muster:
         server = WireServer(hub, gate, allowance, self._tell_refused)
         port = await server.listen(str(self.listen))
         sentry.stand(hub, server)
+        register = Register(self.folder.path / STATUS_FILE, self.silence_s)
+        warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
         try:
-            self._invite(gate, port, len(names))
-            await self._wait(hub, names)
-            keys = {member.name: member.signing_key for member in gate.book.members() if member.name in names}
-            watching = asyncio.create_task(sentry.watch())
-            try:
-                yield Machines(hub, keys)
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+            async with _meanwhile(warden.watch()):
+                await warden.look()
+                self._invite(gate, port, len(set(names) - warden.banned))
+                await self._wait(hub, names, warden)
+                keys = {member.name: member.signing_key for member in gate.book.members() if member.name in names}
+                async with _meanwhile(sentry.watch()):
+                    yield Machines(hub, keys, warden, tuple(name for name in names if name in warden.banned))
             await _flush(hub)
         finally:
+            warden.close()
             await server.stop()
 
     def _open_gate(self) -> Gate:
@@ -105,9 +114,9 @@ class Muster:
         self.view.note(f"a worker that is silent for {self.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s")
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
-    async def _wait(self, hub: Hub, names: Sequence[str]) -> None:
+    async def _wait(self, hub: Hub, names: Sequence[str], warden: Warden) -> None:
         there: set[str] = set()
-        while missing := [name for name in names if name not in hub.links]:
+        while missing := [name for name in names if name not in hub.links and name not in warden.banned]:
             for name in sorted(set(hub.links) - there):
                 self.view.note(f"{name} is there")
             there = set(hub.links)
@@ -130,6 +139,17 @@ class Muster:
     def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
         if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
             self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have `work` done beside the block, and cancelled when that ends."""
+    working = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _flush(hub: Hub) -> None:

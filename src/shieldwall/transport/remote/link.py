@@ -21,6 +21,7 @@ from shieldwall.transport.remote.outbox import Outbox
 WINDOW_BYTES = 64 << 20
 """What may be under way each way before a sender waits: a second's worth of half a gigabit."""
 PART_BYTES = 1 << 20
+_REASON_S = 0.5
 BEAT_S = 0.25
 """An end that has had nothing to send for so long says that it is there; from the loop that does its work."""
 
@@ -105,7 +106,10 @@ class Link:
         reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
         writing = asyncio.create_task(self._write(lane), name=f"to {self.peer}")
         try:
-            done, _ = await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            if not self.closed:  # whoever writes knows that the connection has ended; whoever reads is told why
+                await asyncio.wait({reading}, timeout=_REASON_S)
+            done = [task for task in (reading, writing) if task.done()]
         finally:
             reading.cancel()
             writing.cancel()
