@@ -40,20 +40,37 @@ class Processes:
         metrics = self.folder / "run" / "metrics.jsonl"
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
-    def train(self, *settings: str) -> None:
+    def train(self, *settings: str, address: str = "127.0.0.1:0") -> None:
         """Start the run, and wait until it has printed its ticket."""
-        run = ["--run", str(self.folder / "run"), "--listen", "127.0.0.1:0", "--json"]
+        run = ["--run", str(self.folder / "run"), "--listen", address, "--json"]
         self.training = self._start("train", "train", *run, *overrides(*settings))
         self.wait_for(lambda: TICKET.search(self.said) is not None)
 
-    def join(self, *numbers: int, fresh: bool = False) -> None:
-        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
+    def resume(self, address: str) -> None:
+        """Start the run again that was stopped, and wait until it has printed another ticket."""
+        run = ["--run", str(self.folder / "run"), "--listen", address, "--json"]
+        before = len(TICKET.findall(self.said))
+        self.training = self._start("train", "train", *run, "--resume")
+        self.wait_for(lambda: len(TICKET.findall(self.said)) > before)
+
+    @property
+    def ticket(self) -> str:
+        """The first that the run has printed."""
         found = TICKET.search(self.said)
         if found is None:
             raise LookupError("there is no ticket yet")
+        return found[1]
+
+    def join(self, *numbers: int, fresh: bool = False, ticket: str = "", attack: Path | None = None) -> None:
+        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
         for number in numbers:
-            arguments = ["join", found[1], "--home", str(self.folder / f"home-{number}")]
+            arguments = ["join", ticket or self.ticket, "--home", str(self.folder / f"home-{number}")]
+            arguments += ["--attack", str(attack)] if attack else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
+
+    def told(self, number: int) -> str:
+        """What a worker has said on standard error, in all its lives."""
+        return (self.folder / f"join-{number}.err").read_text()
 
     def number_of(self, name: str) -> int:
         """Which of the workers the run calls by this name."""
