@@ -17,11 +17,19 @@ from processes import Processes
 
 from shieldwall.verify.ledger import verify_ledger
 
-STEPS = ["run.steps=4", "evaluation.every_steps=2"]
-LONG = ["run.steps=24", "evaluation.every_steps=0", "checkpoint.every_steps=8"]
+LEAN = [
+    "pipeline.stages=5",
+    "pipeline.micro_batches=2",
+    "data.eval_blocks=4",
+    "evaluation.every_steps=0",
+    "checkpoint.every_steps=0",
+]
+"""Three workers and few messages: each run here is four processes."""
+STEPS = [*LEAN, "run.steps=3"]
+LONG = [*LEAN, "run.steps=24"]
 """Time to ban somebody, or to stop the run, while it is on."""
 
-CHEAT, HONEST = 2, (1, 3, 4)
+CHEAT, HONEST = 2, (1, 3)
 CHEATS: dict[str, dict[str, Any]] = {
     "lying": {"kind": "sign_flip", "direction": "forward"},
     "falsely accusing": {"kind": "false_accusation"},
@@ -61,12 +69,12 @@ def write_attack(folder: Path, **table: Any) -> Path:
 
 
 def begin(processes: Processes, attack: Path | None, *settings: str, address: str = "127.0.0.1:0") -> None:
-    """A run with four workers, of whom the second, who is worker-2, holds stage 2 and checks stage 1, cheats."""
+    """A run with three workers, of whom the second, who is worker-2, holds stage 2 and checks stage 1, cheats."""
     processes.train(*settings, address=address)
     for number in (1, 2):
         processes.join(number, attack=attack if number == CHEAT else None)
         processes.wait_for(lambda name=f"worker-{number}": f"{name} is there" in processes.said)  # type: ignore[misc]
-    processes.join(3, 4)
+    processes.join(3)
 
 
 def finished(processes: Processes) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def test_a_cheat_is_named_and_revoked_and_nobody_else(cheat: dict[str, Any], pro
     attack = write_attack(processes.folder, stage=CHEAT, **cheat)
     begin(processes, attack, *STEPS)
     summary = finished(processes)
-    assert [processes.workers[number].wait() for number in (CHEAT, *HONEST)] == [1, 0, 0, 0]
+    assert [processes.workers[number].wait() for number in (CHEAT, *HONEST)] == [1, 0, 0]
 
     receipt = fired(processes, CHEAT)
     assert {(line["worker"], line["kind"]) for line in receipt} == {("worker-2", cheat["kind"])}
@@ -102,23 +110,23 @@ def test_a_cheat_is_named_and_revoked_and_nobody_else(cheat: dict[str, Any], pro
         assert "ATTACK" not in processes.told(number)
 
     assert {row["culprit"] for row in summary["verdicts"]} == {"worker-2"}
-    assert (summary["steps"], summary["steps_lost"], summary["failures"]) == (4, 0, [])
+    assert (summary["steps"], summary["steps_lost"], summary["failures"]) == (3, 0, [])
     assert summary["weights_root"] == clean
     assert "SW-T223" in processes.told(CHEAT)
     assert "worker-2 is the culprit" in processes.told(CHEAT)
     workers = seen(processes)
     assert {name: each["state"] for name, each in workers.items()} == {
-        "worker-1": "left", "worker-2": "banned", "worker-3": "left", "worker-4": "left"
+        "worker-1": "left", "worker-2": "banned", "worker-3": "left"
     }  # fmt: skip
     assert "worker-2 is the culprit" in workers["worker-2"]["why"]
-    assert verify_ledger(processes.folder / "run").steps == 4
+    assert verify_ledger(processes.folder / "run").steps == 3
 
 
 def test_without_a_ban_a_cheat_stays(processes: Processes, clean: str) -> None:
     begin(processes, write_attack(processes.folder, stage=CHEAT, **CHEATS["lying"]), *STEPS, "respond.ban=false")
     summary = finished(processes)
-    assert [worker.wait() for worker in processes.workers.values()] == [0] * 4
-    assert {row["step"] for row in summary["verdicts"] if row["culprit"] == "worker-2"} >= {0, 1, 2, 3}
+    assert [worker.wait() for worker in processes.workers.values()] == [0] * 3
+    assert {row["step"] for row in summary["verdicts"] if row["culprit"] == "worker-2"} >= {0, 1, 2}
     assert {row["culprit"] for row in summary["verdicts"]} == {"worker-2"}
     assert summary["weights_root"] == clean
     assert seen(processes)["worker-2"]["state"] == "left"
@@ -127,7 +135,7 @@ def test_without_a_ban_a_cheat_stays(processes: Processes, clean: str) -> None:
 def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in(
     processes: Processes, clean_long: str
 ) -> None:
-    """The run is stopped once its cheat is gone, and waits, resumed, for the other three as long as the test likes."""
+    """The run is stopped once its cheat is gone, and waits, resumed, for the others as long as the test likes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -152,12 +160,12 @@ def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in
     assert processes.workers[9].wait() == 2
     assert "SW-T205" in processes.told(9)
     assert {name: each["state"] for name, each in seen(processes).items()} == {
-        "worker-1": "gone", "worker-2": "banned", "worker-3": "gone", "worker-4": "gone"
+        "worker-1": "gone", "worker-2": "banned", "worker-3": "gone"
     }  # fmt: skip
 
     processes.join(*HONEST)
     summary = finished(processes)
-    assert [processes.workers[number].wait() for number in HONEST] == [0] * 3
+    assert [processes.workers[number].wait() for number in HONEST] == [0] * 2
     assert {row["culprit"] for row in summary["verdicts"]} == {"worker-2"}
     assert summary["weights_root"] == clean_long
     assert verify_ledger(processes.folder / "run").steps == 24
@@ -168,10 +176,10 @@ def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, cl
     processes.wait_for(lambda: processes.steps >= 1)
     workers = seen(processes)
     assert {(each["state"], tuple(each["stages"])) for each in workers.values()} == {
-        ("working", (stage,)) for stage in (1, 2, 3, 4)
+        ("working", (stage,)) for stage in (1, 2, 3)
     }
     assert {name: each["duplicates"] for name, each in workers.items()} == {
-        "worker-1": [], "worker-2": [1], "worker-3": [2], "worker-4": [3]
+        "worker-1": [], "worker-2": [1], "worker-3": [2]
     }  # fmt: skip
     for name, each in workers.items():
         home = processes.folder / f"home-{processes.number_of(name)}"
@@ -188,7 +196,7 @@ def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, cl
     assert "worker-2 is gone; initiator takes over what it held" in processes.said
     assert [failure["worker"] for failure in summary["failures"]] == ["worker-2"]
     assert (summary["verdicts"], summary["steps_lost"], summary["weights_root"]) == ([], 0, clean_long)
-    assert [worker.wait() for number, worker in processes.workers.items() if number != banned] == [0] * 3
+    assert [worker.wait() for number, worker in processes.workers.items() if number != banned] == [0] * 2
     assert seen(processes)["worker-2"]["state"] == "banned"
 
 
