@@ -122,13 +122,17 @@ def test_a_cheat_is_named_and_revoked_and_nobody_else(cheat: dict[str, Any], pro
     assert verify_ledger(processes.folder / "run").steps == 3
 
 
-def test_without_a_ban_a_cheat_stays(processes: Processes, clean: str) -> None:
-    begin(processes, write_attack(processes.folder, stage=CHEAT, **CHEATS["lying"]), *STEPS, "respond.ban=false")
+def test_without_a_ban_a_cheat_stays(processes: Processes) -> None:
+    begin(
+        processes,
+        write_attack(processes.folder, stage=CHEAT, **CHEATS["lying"]),
+        *LEAN,
+        "run.steps=1",
+        "respond.ban=false",
+    )
     summary = finished(processes)
     assert [worker.wait() for worker in processes.workers.values()] == [0] * 3
-    assert {row["step"] for row in summary["verdicts"] if row["culprit"] == "worker-2"} >= {0, 1, 2}
     assert {row["culprit"] for row in summary["verdicts"]} == {"worker-2"}
-    assert summary["weights_root"] == clean
     assert seen(processes)["worker-2"]["state"] == "left"
 
 
