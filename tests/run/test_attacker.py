@@ -68,7 +68,7 @@ def test_it_cheats_where_it_is_meant_and_says_so_once_a_step(stage: int | str, t
     assert struck == list(range(12)) if stage != "random" else 1 < len(struck) < 12
     lines = [json.loads(line) for line in (tmp_path / "attacks.jsonl").read_text().splitlines()]
     assert lines == [{"run": "oslo", "worker": "worker-2", "step": step, "kind": "sign_flip"} for step in drawn]
-    assert [line for line in said if "falsifies" in line] == [
+    assert [line for line in said if "falsifies in step" in line] == [
         f"ATTACK: worker-2 falsifies in step {step}: sign_flip" for step in struck
     ]
     assert f"attack 1 in {tmp_path / 'cheat.toml'}, sign_flip on stage {stage}" in said.text

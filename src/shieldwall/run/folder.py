@@ -10,6 +10,7 @@ runs/NAME/
                   class                                board/          events for TensorBoard, if wanted
   ledger.sqlite   who signed for what, and who was     report/         written by `shieldwall report`
                   found out; hash-chained, signed      evidence/       tensors behind verdicts, sealed
+  workers.json    with --listen: who is there
   private/        the keys of the run and of its reviewers; for its owner alone
 """
 
