@@ -40,9 +40,9 @@ class Processes:
         metrics = self.folder / "run" / "metrics.jsonl"
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
-    def train(self, *settings: str, fresh: bool = False) -> None:
+    def train(self, *settings: str, address: str = "127.0.0.1:0", fresh: bool = False) -> None:
         """Start the run, and wait until it has printed its ticket; `fresh` as for `join`."""
-        self.training = self._start("train", *self._train, *overrides(*settings), fresh=fresh)
+        self.training = self._start("train", *self._train(address), *overrides(*settings), fresh=fresh)
         self.wait_for(lambda: TICKET.search(self.said) is not None)
 
     def kill_training(self) -> None:
@@ -51,25 +51,33 @@ class Processes:
             self.training.kill()
             self.training.wait()
 
-    def resume(self) -> None:
-        """Start the run again where it was killed."""
-        self.training = self._start("train", *self._train, "--resume")
+    def resume(self, address: str = "127.0.0.1:0") -> None:
+        """Start the run again that was stopped, and wait until it has printed another ticket."""
+        before = len(TICKET.findall(self.said))
+        self.training = self._start("train", *self._train(address), "--resume")
+        self.wait_for(lambda: len(TICKET.findall(self.said)) > before)
+
+    def _train(self, address: str) -> list[str]:
+        return ["train", "--run", str(self.folder / "run"), "--listen", address, "--json"]
 
     @property
-    def _train(self) -> list[str]:
-        return ["train", "--run", str(self.folder / "run"), "--listen", "127.0.0.1:0", "--json"]
-
-    def join(self, *numbers: int, fresh: bool = False, ticket: str = "") -> None:
-        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork.
-
-        With the ticket that the run has printed if none is given.
-        """
+    def ticket(self) -> str:
+        """The first that the run has printed."""
         found = TICKET.search(self.said)
         if found is None:
             raise LookupError("there is no ticket yet")
+        return found[1]
+
+    def join(self, *numbers: int, fresh: bool = False, ticket: str = "", attack: Path | None = None) -> None:
+        """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
         for number in numbers:
-            arguments = ["join", ticket or found[1], "--home", str(self.folder / f"home-{number}")]
+            arguments = ["join", ticket or self.ticket, "--home", str(self.folder / f"home-{number}")]
+            arguments += ["--attack", str(attack)] if attack else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
+
+    def told(self, number: int) -> str:
+        """What a worker has said on standard error, in all its lives."""
+        return (self.folder / f"join-{number}.err").read_text()
 
     def number_of(self, name: str) -> int:
         """Which of the workers the run calls by this name."""

@@ -47,12 +47,16 @@ class AttackHook(Hook):
         checkers: Mapping[int, str] | None = None,
     ) -> None:
         self._host = host
-        self._attacks = tuple(attacks)
         self._log = log
         self._holders = dict(holders or {})
         self._checkers = dict(checkers or {})
         self._attempt = 0
         """Of the work that was seen last."""
+        self.take_up(attacks)
+
+    def take_up(self, attacks: Sequence[PlacedAttack]) -> None:
+        """Carry these out from now on, in the place of those before; nothing is remembered."""
+        self._attacks = tuple(attacks)
         self._memory = Memory(max((placed.attack.states_back for placed in self._attacks), default=0))
         self._looks_back = frozenset(word for placed in self._attacks for word in placed.attack.looks_back)
 

@@ -1,7 +1,8 @@
-"""The commands of runs that span machines: invite, join, ban, unban."""
+"""The commands of runs that span machines: invite, join, workers, ban, unban."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -42,8 +43,23 @@ def join(
     ),
     device: Annotated[str, typer.Option(help='What to compute on: "auto", "cpu", "cuda" or "cuda:N".')] = "auto",
     patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
+    attack: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cheat as the [[attack]] tables of this TOML file say: tests and research."),
+    ] = None,
+    attack_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--attack-log", metavar="FILE", help="A line for each thing falsified; attacks.jsonl in DIR if left out."
+        ),
+    ] = None,
 ) -> None:
-    """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR."""
+    """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR.
+
+    With --attack the worker cheats, and says so on standard error in each step in which it did. The run is not told.
+
+    Exit codes: 0 the run is over, 1 the run refused this worker or cannot be reached, 2 what was given cannot be used.
+    """
     from shieldwall.run.machines.worker import Joining
     from shieldwall.run.machines.worker import join as run_join
 
@@ -52,8 +68,26 @@ def join(
         device=device,
         patience_s=_duration(patience).total_seconds(),
         tell=lambda said: typer.echo(said, err=True),
+        attack=attack,
+        attack_log=attack_log,
     )
     run_join(ticket, joining)
+
+
+@app.command(cls=PlainCommand)
+def workers(
+    run: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")] = False,
+) -> None:
+    """Show who takes part in a run over machines, what each holds, and who is gone or banned; the run is only read.
+
+    States: working; spare, holds nothing yet; gone, cannot be reached; banned; left, took its leave or the run is over.
+    """
+    from shieldwall.run.machines.status import table
+    from shieldwall.run.machines.status import workers as run_workers
+
+    found = run_workers(run)
+    typer.echo(json.dumps([each.model_dump(mode="json") for each in found], indent=2) if as_json else table(found))
 
 
 @app.command(cls=PlainCommand)
@@ -62,7 +96,10 @@ def ban(
     name: Name,
     why: Annotated[str, typer.Option(help="The reason, for whoever asks later.")] = "by hand",
 ) -> None:
-    """Have nothing more to do with a worker: its key is refused, with any ticket."""
+    """Have nothing more to do with a worker: its key is refused, with any ticket.
+
+    A run that is on cuts its connections within a second, and others take over what it held.
+    """
     from shieldwall.transport.identity.book import Book
     from shieldwall.transport.identity.clock import utc_now
 

@@ -42,6 +42,24 @@ def check_attacks(config: Config, hosts: tuple[Host, ...], spares: list[str]) ->
     )
 
 
+def refuse_elsewhere(config: Config) -> None:
+    """Refuse attacks in the configuration of a run whose workers are on other machines: nobody here can make them lie.
+
+    Raises:
+        ConfigError: SW-A110.
+    """
+    if config.attack:
+        raise ConfigError(
+            "SW-A110",
+            "a run cannot make workers on other machines attack it",
+            where="[[attack]] in the configuration",
+            expected="no attack in a run with --listen",
+            got=", ".join(str(table.get("kind")) for table in config.attack),
+            remedy="take the tables out, put them into a file beside the worker that is to cheat, and start it with"
+            " shieldwall join TICKET --attack FILE",
+        )
+
+
 def refuse_idle(config: Config, steps: int) -> None:
     """Refuse an attack that begins when all is trained: the run would look as if it had been attacked.
 

@@ -10,8 +10,8 @@ runs/NAME/
                   class                                board/          events for TensorBoard, if wanted
   ledger.sqlite   who signed for what, and who was     report/         written by `shieldwall report`
                   found out; hash-chained, signed      evidence/       tensors behind verdicts, sealed
-  private/        the keys of the run and of its      returns.jsonl   each time that it went back to a checkpoint
-                  reviewers; for its owner alone
+  workers.json    with --listen: who is there          returns.jsonl   each time that it went back to a checkpoint
+  private/        the keys of the run and of its reviewers; for its owner alone
 """
 
 from __future__ import annotations

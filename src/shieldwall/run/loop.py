@@ -64,6 +64,8 @@ class LoopTools:
     """Told of each worker that has come while the run is on, before anything is given to it."""
     expelled: tuple[str, ...] = ()
     """Who was expelled before the run was stopped and resumed; they do not come back."""
+    dismiss: Callable[[str], Awaitable[None]]
+    """Sends a culprit away whose duties have gone over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +211,8 @@ class TrainingLoop:
             if tools.succession is None:
                 tools.view.note(f"{name} wants to go, and cannot: without duplicates nobody else has what it holds")
                 continue
-            successor = await self._dismiss(name)
+            successor = await self._hand_over(name)
+            await tools.coordinator.stop([name])
             tools.view.note(f"{name} has left" + (f"; {successor} takes over what it held" if successor else ""))
         if tools.succession and (relieved := tools.succession.relieve()):
             await self.surely(tools.succession.settle)
@@ -225,15 +228,14 @@ class TrainingLoop:
                 self._tools.succession.add_spare(name)
                 self._tools.view.note(f"{name} is there and holds nothing yet")
 
-    async def _dismiss(self, name: str) -> str:
-        """Let a host go, and another take what it holds; gives that one's name, "" where there was nothing to take."""
+    async def _hand_over(self, name: str) -> str:
+        """Let another take what a host holds; gives that one's name, "" where there was nothing to take."""
         tools = self._tools
         if tools.succession is None:
             return ""
         successor = tools.succession.dismiss(name)
         await self.surely(tools.succession.settle)
         self._plans.move(tools.succession.hosts)
-        await tools.coordinator.stop([name])
         return successor
 
     async def _replace_lost(self) -> None:
@@ -273,9 +275,10 @@ class TrainingLoop:
         """Let the duties of those go over whose work was found to be wrong; on resuming, `again` and told before."""
         tools = self._tools
         for culprit in culprits:
-            successor = await self._dismiss(culprit)
+            successor = await self._hand_over(culprit)
             if successor and not again:
                 tools.view.note(f"{culprit} is expelled; {successor} takes over what it held")
+            await tools.dismiss(culprit)
 
     async def _evaluate_if_due(self) -> float | None:
         every = self._tools.config.evaluation.every_steps

@@ -31,6 +31,7 @@ from shieldwall.run.corpus import run_steps
 from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
+from shieldwall.run.dismissal import Dismissal
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
@@ -47,7 +48,7 @@ from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
 from shieldwall.run.watch import Watch, expelled_before
-from shieldwall.schedule import Plan
+from shieldwall.schedule import Host, Plan
 
 _RETURN_PATIENCE_S = 10.0
 """How long a run that goes back to its checkpoint waits for those whom it has lost."""
@@ -125,8 +126,8 @@ class TrainingSession:
         )
         try:
             async with deployment as coordinator:
-                handover = self._handover(coordinator, defence, attackers)
-                succession = await self._begin(defence, handover, run_plan, spares)
+                handover = self._handover(coordinator, defence, attackers, machines)
+                succession = await self._begin(defence, handover, run_plan.plan.hosts, spares)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
@@ -146,7 +147,8 @@ class TrainingSession:
                     losses=self.losses,
                     on_arrival=_admission(defence, machines),
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
-                    expelled=expelled_before(read_lines(self.folder.metrics).lines) if self.config.bans else (),
+                    expelled=self._expelled_before(machines),
+                    dismiss=Dismissal(coordinator, defence.shield.court if defence else None, machines),
                 )
                 progress = self.start.progress if self.start else Progress(step=0)
                 loop = TrainingLoop(tools, progress, self.started)
@@ -160,6 +162,8 @@ class TrainingSession:
                     write_adapter_assets=self._write_adapter_assets,
                 )
                 result = await loop.surely(lambda: self._export(exporter, coordinator, trained))
+                for culprit in tools.court.book.take_condemned() if tools.court else ():
+                    await tools.dismiss(culprit)
                 tell_verdicts(tools.watch, self.view, result.progress.step)
                 result = replace(result, news=tools.watch.take(result.progress.step))
                 self.before_close(result)
@@ -210,7 +214,10 @@ class TrainingSession:
         spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
         hosts = run_plan.plan.hosts
         for name in [host.name for host in hosts if host.name in machines.absent]:
-            hosts = without(hosts, name, spares.pop(0) if spares else INITIATOR)
+            successor = spares.pop(0) if spares and self.config.checks else INITIATOR
+            self.view.note(f"{name} is not there; {successor} takes over what it held")
+            hosts = without(hosts, name, successor)
+        machines.warden.register.see_hosts(hosts)
         return (run_plan.held_by(hosts) if machines.absent else run_plan), spares
 
     def _raise_shield(
@@ -236,22 +243,38 @@ class TrainingSession:
             elsewhere=elsewhere,
         )
 
+    def _expelled_before(self, machines: Machines | None) -> tuple[str, ...]:
+        """Who was expelled before the run was resumed; with workers elsewhere the book of members knows, by key."""
+        if machines or not self.config.bans:
+            return ()
+        return expelled_before(read_lines(self.folder.metrics).lines)
+
     def _handover(
-        self, coordinator: Coordinator, defence: Defence | None, attackers: Attackers | None
+        self,
+        coordinator: Coordinator,
+        defence: Defence | None,
+        attackers: Attackers | None,
+        machines: Machines | None,
     ) -> Handover | None:
         """Moves duties; None where nothing is checked."""
         if defence is None:
             return None
-        on_view = attackers.see_view if attackers else _tell_nobody
+        told = [attackers.see_view] if attackers else []
+        told += [machines.warden.register.see_view] if machines else []
+
+        def on_view(view: View) -> None:
+            for tell in told:
+                tell(view)
+
         return Handover(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
     async def _begin(
-        self, defence: Defence | None, handover: Handover | None, run_plan: RunPlan, spares: Sequence[str]
+        self, defence: Defence | None, handover: Handover | None, hosts: Sequence[Host], spares: Sequence[str]
     ) -> Succession | None:
         """Announce the first view."""
         if defence is None or handover is None:
             return None
-        succession = Succession(handover, run_plan.plan.hosts, spares, portions=self.run_plan.plan.hosts)
+        succession = Succession(handover, hosts, spares, portions=self.run_plan.plan.hosts)
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession
@@ -303,10 +326,6 @@ def _admission(defence: Defence | None, machines: Machines | None) -> Callable[[
             defence.shield.admit(name, machines.keys[name])
 
     return admit
-
-
-def _tell_nobody(view: View) -> None:
-    del view
 
 
 async def assign_both(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:

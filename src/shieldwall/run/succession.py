@@ -52,6 +52,7 @@ class Succession:
             self._spares.remove(name)
         if name not in [host.name for host in self.hosts]:
             return ""
+        self._spares = [spare for spare in self._spares if spare not in self._coordinator.gone]
         successor = self._spares.pop(0) if self._spares else INITIATOR
         self.hosts = without(self.hosts, name, successor)
         for (role, stage), holder in self._coordinator.holders.items():
@@ -62,7 +63,6 @@ class Succession:
     def dismiss_lost(self) -> dict[str, str]:
         """`dismiss` everybody who cannot be reached any more; gives the successor of each who held something."""
         gone = self._coordinator.gone
-        self._spares = [spare for spare in self._spares if spare not in gone]
         return {host.name: self.dismiss(host.name) for host in self.hosts if host.name in gone}
 
     async def settle(self) -> None:

@@ -25,7 +25,7 @@ from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
-from shieldwall.run.attackers import check_attacks, refuse_idle
+from shieldwall.run.attackers import check_attacks, refuse_elsewhere, refuse_idle
 from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.defence import check_record, is_over
 from shieldwall.run.folder import (
@@ -96,9 +96,11 @@ def train(
     if resume:
         named = choose_transport(reopen(named, run_folder, as_given=config is not None), address, "the run")
         _check_extras(named)
+        _check_attackers(named, address)
     else:
         find_device(named)
         named = choose_transport(named, address, "the configuration")
+        _check_attackers(named, address)
         create(named, run_folder)
     with run_folder.locked():
         if run_folder.summary.exists():
@@ -175,6 +177,12 @@ def _check_extras(config: Config) -> None:
     """Refuse, before anything is written, what needs an extra that is not installed."""
     if config.run.tensorboard:
         require_tensorboard()
+
+
+def _check_attackers(config: Config, listen: Listen | None) -> None:
+    """Refuse, before anything is written, attacks of workers that are not in this process."""
+    if listen:
+        refuse_elsewhere(config)
 
 
 def _with_board(view: ProgressView, config: Config, folder: RunFolder) -> ProgressView:

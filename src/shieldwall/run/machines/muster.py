@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.messages import Welcome
@@ -16,12 +17,14 @@ from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.listen import Listen
+from shieldwall.run.machines.register import Register
 from shieldwall.run.machines.sentry import Sentry
+from shieldwall.run.machines.status import STATUS_FILE
+from shieldwall.run.machines.warden import Warden
 from shieldwall.schedule import Topology
 from shieldwall.transport.identity.book import Book
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
-from shieldwall.transport.identity.members import State
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
@@ -38,6 +41,8 @@ class Machines:
 
     hub: Hub
     book: Book
+    warden: Warden
+    """Sends workers away."""
     wanted: tuple[str, ...]
     """Those whom the plan gives work, or has as spares."""
     there: frozenset[str]
@@ -87,7 +92,9 @@ class Muster:
 
     @asynccontextmanager
     async def gather(self, names: Sequence[str]) -> AsyncIterator[Machines]:
-        """Everybody in `names`, once all of them are there or patience is over; watched over until the block ends.
+        """Everybody in `names`, once all of them are there who are not banned, or patience is over.
+
+        They are watched over until the block ends.
 
         Raises:
             TransportError: SW-T110; the port cannot be opened.
@@ -103,19 +110,20 @@ class Muster:
         server = WireServer(hub, gate, allowance, self._tell_refused, facts)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
+        register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s)
+        warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
         try:
-            self._invite(gate, port, len(names))
-            await self._wait(hub, gate.book, names)
-            machines = Machines(hub, gate.book, tuple(names), frozenset(hub.links))
-            hub.miss(machines.absent)
-            watching = asyncio.create_task(sentry.watch())
-            try:
-                yield machines
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+            async with _meanwhile(warden.watch()):
+                await warden.look()
+                self._invite(gate, port, len(set(names) - warden.banned))
+                await self._wait(hub, names, warden)
+                machines = Machines(hub, gate.book, warden, tuple(names), frozenset(hub.links))
+                hub.miss(machines.absent)
+                async with _meanwhile(sentry.watch()):
+                    yield machines
             await _flush(hub)
         finally:
+            warden.close()
             await server.stop()
 
     def _open_gate(self) -> Gate:
@@ -136,10 +144,10 @@ class Muster:
         before = [address.rpartition(":")[2] for address in gate.book.addresses]
         return Listen(self.listen.host, int(before[0])) if before and not self.listen.port else self.listen
 
-    async def _wait(self, hub: Hub, book: Book, names: Sequence[str]) -> None:
+    async def _wait(self, hub: Hub, names: Sequence[str], warden: Warden) -> None:
         there: set[str] = set()
         since_s = time.monotonic()
-        while missing := _missing(names, hub, book):
+        while missing := [name for name in names if name not in hub.links and name not in warden.banned]:
             if self.patience_s is not None and time.monotonic() - since_s > self.patience_s:
                 self.view.note(f"going on without {', '.join(missing)}")
                 return
@@ -167,10 +175,15 @@ class Muster:
             self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
 
 
-def _missing(names: Sequence[str], hub: Hub, book: Book) -> list[str]:
-    """Those of `names` who are not there and may come."""
-    banned = {member.name for member in book.members() if member.state is State.BANNED}
-    return [name for name in names if name not in hub.links and name not in banned]
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have `work` done beside the block, and cancelled when that ends."""
+    working = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def _flush(hub: Hub) -> None:

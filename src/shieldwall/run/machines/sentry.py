@@ -50,6 +50,12 @@ class Sentry:
         await self._hub.send(COORDINATOR, name, self._welcome)
         await self._tell(Came(host=name))
 
+    async def dismiss(self, name: str, *, holds: bool) -> None:
+        """Somebody was sent away; the coordinator is told where it `holds` what others have to take over."""
+        if name in self._there and holds:
+            await self._tell(Gone(host=name, silent_s=0.0))
+        self._there.discard(name)
+
     async def watch(self) -> None:
         """Until cancelled: tell of each that has been silent for too long, connected or not."""
         while True:

@@ -18,9 +18,11 @@ from shieldwall.core.signing import Identity
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.attacker import Attacker, AttackOrder, read_order
 from shieldwall.run.machines.doctor.examine import Doctor
 from shieldwall.run.machines.doctor.fitness import check_fitness
 from shieldwall.run.machines.leave import Leave
+from shieldwall.run.machines.overheard import Overheard
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
@@ -29,6 +31,7 @@ from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passport import Passport, enter
 from shieldwall.verify.duplicate import DuplicateGuard
 
+ATTACK_LOG = "attacks.jsonl"
 _FAREWELL_S = 5.0
 PATIENCE_S = 600.0
 """How long a worker looks for its run in vain before it gives up."""
@@ -43,6 +46,8 @@ class Joining:
         device: that it computes on.
         patience_s: how long it looks for the run in vain.
         tell: told what happens, in words.
+        attack: file with `[[attack]]` tables by which this worker cheats; None for an honest one.
+        attack_log: file that gets a line for each thing that it falsifies; `attacks.jsonl` in its home if not given.
         on_message: sees every message before the worker does.
     """
 
@@ -50,6 +55,8 @@ class Joining:
     device: str = "auto"
     patience_s: float = PATIENCE_S
     tell: Callable[[str], None] = print
+    attack: Path | None = None
+    attack_log: Path | None = None
     on_message: Callable[[Message], None] | None = None
 
 
@@ -57,12 +64,14 @@ def join(ticket: str, joining: Joining) -> None:
     """Take part in the ticket's run until it ends; look first whether this machine can.
 
     Raises:
+        ConfigError: SW-A101 to SW-A109, SW-C101 to SW-C105; the file with attacks cannot be used, or not in this run.
         TicketError: SW-T20...; the ticket cannot be used.
         IdentityError: SW-T21...; the home cannot be used.
         EnrolmentError: SW-T22...; the run refuses.
         TransportError: SW-T120, this machine cannot take part as it is; SW-T1..., the run cannot be reached, or sends
             what makes no sense.
     """
+    order = read_order(joining.attack, joining.attack_log or joining.home / ATTACK_LOG) if joining.attack else None
     read = read_ticket(ticket)
     check_fitness(Doctor(home=joining.home, device=joining.device, thorough=False), read, joining.tell)
     device = choose_device(joining.device)
@@ -73,7 +82,7 @@ def join(ticket: str, joining: Joining) -> None:
             with leave.on_signals():
                 passport = await enter(home, read)
                 joining.tell(f"{passport.name} in the run {read.run}")
-                work = _Work(home, passport, read.addresses, device, joining, leave)
+                work = _Work(home, passport, read.addresses, device, joining, order, leave)
                 while await work.is_forgotten():
                     joining.tell("the run does not know this session any more; beginning anew")
 
@@ -87,6 +96,7 @@ class _Work:
     addresses: tuple[str, ...]
     device: torch.device
     joining: Joining
+    order: AttackOrder | None
     leave: Leave
 
     async def is_forgotten(self) -> bool:
@@ -110,7 +120,7 @@ class _Work:
             patience_s=self.joining.patience_s,
             on_change=self.joining.tell,
         )
-        endpoint = RemoteEndpoint(self.passport.name, link, self.joining.on_message)
+        endpoint = RemoteEndpoint(self.passport.name, link)
         helpers: list[asyncio.Task[Any]] = [
             asyncio.create_task(dialer.keep()),
             asyncio.create_task(self.passport.keep(self.joining.tell)),
@@ -142,10 +152,15 @@ class _Work:
         link.silence_s = welcome.silence_s
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         settings = settings_of(welcome, self.device)
-        guard = DuplicateGuard(Identity(self.passport.name, self.home.signing_key), ()) if welcome.checked else None
+        name, tell = self.passport.name, self.joining.tell
+        attacker = Attacker(name, self.order, welcome, tell) if self.order else None
+        hooks = (attacker.hook,) if attacker else ()
+        hears = [hear for hear in (self.joining.on_message, attacker and attacker.hear) if hear]
+        guard = DuplicateGuard(Identity(name, self.home.signing_key), hooks) if welcome.checked else None
         host = StageHost(
-            endpoint,
+            Overheard(endpoint, hears),
             settings,
+            hooks=hooks,
             compute=ThreadCompute(),
             guard=guard,
             topology="star" if welcome.topology == "star" else "chain",

@@ -31,16 +31,9 @@ OpenChannel = Callable[[str], grpc.aio.Channel]
 
 
 class RemoteEndpoint:
-    """A worker's end of its link to the initiator, over which it reaches everybody.
+    """A worker's end of its link to the initiator, over which it reaches everybody."""
 
-    Args:
-        name: of the worker.
-        link: to the initiator.
-        on_message: sees every message before the worker does.
-    """
-
-    def __init__(self, name: str, link: Link, on_message: Callable[[Message], None] | None = None) -> None:
-        self._on_message = on_message
+    def __init__(self, name: str, link: Link) -> None:
         self._name = name
         self._link = link
         self._sender = ""
@@ -63,10 +56,7 @@ class RemoteEndpoint:
         if letter is None:
             raise link_lost("the link was given up")
         self._sender, self._arrived_s = letter.source, time.perf_counter()
-        message = unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
-        if self._on_message:
-            self._on_message(message)
-        return message
+        return unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
 
     @property
     def sender(self) -> str:

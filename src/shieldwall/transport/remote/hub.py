@@ -98,6 +98,10 @@ class Hub:
         await asyncio.gather(pump, return_exceptions=True)
         await link.close()
 
+    def leave_out(self, name: str) -> None:
+        """Somebody who is not there is not waited for: what is for it is dropped."""
+        self._gone.add(name)
+
     async def close(self) -> None:
         """Let go of all workers."""
         for name in list(self._links):

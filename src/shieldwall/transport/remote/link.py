@@ -22,6 +22,7 @@ from shieldwall.transport.remote.outbox import Outbox
 WINDOW_BYTES = 64 << 20
 """What may be under way each way before a sender waits: a second's worth of half a gigabit."""
 PART_BYTES = 1 << 20
+_REASON_S = 0.5
 BEAT_S = 0.25
 """An end that has had nothing to send for so long says that it is there; from the loop that does its work."""
 
@@ -116,13 +117,17 @@ class Link:
             TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up.
         """
         self.heard_s = self._echoed_s = time.monotonic()
+        reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
         tasks = {
-            asyncio.create_task(self._read(lane), name=f"from {self.peer}"),
+            reading,
             asyncio.create_task(self._write(lane), name=f"to {self.peer}"),
             asyncio.create_task(self._listen(), name=f"silence of {self.peer}"),
         }
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not self.closed:  # whoever writes knows that the connection has ended; whoever reads is told why
+                await asyncio.wait({reading}, timeout=_REASON_S)
+            done = [task for task in tasks if task.done()]
         finally:
             for task in tasks:
                 task.cancel()

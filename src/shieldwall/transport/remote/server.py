@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 
@@ -29,14 +30,20 @@ _GREETING_S = 10.0
 """How long a connection may say nothing before its greeting."""
 _SESSION_BYTES = 16
 _MAX_LANES = 16
+_LAST_WORD_S = 2.0
+"""How long a member that is sent away has to hear why, before its connections are cut."""
 
 
 @dataclass(slots=True)
 class _Session:
     session: bytes
     link: Link
+    address: str
+    """Where it dials from, HOST:PORT."""
     dialled: int = 0
     lanes: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+    sent_away: EnrolmentError | None = None
+    """Why it is not wanted any more."""
 
 
 class WireServer:
@@ -89,6 +96,23 @@ class WireServer:
         await self._hub.close()
         await self._server.stop(None)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each member that is there dials from, HOST:PORT."""
+        return {name: session.address for name, session in self._sessions.items()}
+
+    async def send_away(self, name: str, why: EnrolmentError) -> None:
+        """End a member's connections and its link, and tell it why. The gate decides whether it may dial again."""
+        session = self._sessions.pop(name, None)
+        if session is None:
+            return
+        session.sent_away = why
+        lanes = list(session.lanes.values())
+        await self._hub.detach(name)  # a lane ends with its link, and says why before it does
+        if lanes:
+            await asyncio.wait(lanes, timeout=_LAST_WORD_S)
+        await _end(session)
+
     async def drop(self, name: str) -> None:
         """End a member's connections and its link; it may dial again."""
         session = self._sessions.pop(name, None)
@@ -136,7 +160,7 @@ class WireServer:
         try:
             name = self._member(context)
             hello = await _greeting(lane, name)
-            session = await self._begin(name, hello)
+            session = await self._begin(name, hello, _address_of(context.peer()))
         except (EnrolmentError, TransportError) as error:
             await self._refuse(context, error)
         greeting = wire.Hello(
@@ -148,6 +172,8 @@ class WireServer:
         try:
             await lane.write(wire.Piece(hello=greeting))
             await session.link.carry(lane)
+            if session.sent_away:
+                await self._refuse(context, session.sent_away)
         except ConnectionError:
             return
         except TransportError as error:
@@ -158,7 +184,7 @@ class WireServer:
             if session.lanes.get(hello.lane) is task:
                 del session.lanes[hello.lane]
 
-    async def _begin(self, name: str, hello: wire.Hello) -> _Session:
+    async def _begin(self, name: str, hello: wire.Hello, address: str) -> _Session:
         """The session that a greeting belongs to: a new one, the one that stands, or that one dialled anew."""
         session = self._sessions.get(name)
         if session is None or session.session != hello.session or session.link.closed:
@@ -166,13 +192,13 @@ class WireServer:
                 raise session_forgotten(name)
             if session:
                 await _end(session)
-            session = _Session(hello.session, Link(name, self._allowed_bytes))
+            session = _Session(hello.session, Link(name, self._allowed_bytes), address)
             self._sessions[name] = session
             await self._hub.attach(session.link)
         if hello.dialled < session.dialled:
             raise _garbled_greeting(name, f"dialled for the {session.dialled}th time or later", str(hello.dialled))
         if hello.dialled > session.dialled:
-            session.dialled = hello.dialled
+            session.dialled, session.address = hello.dialled, address
             await _end(session)
             await session.link.begin(hello.received)
         return session
@@ -184,6 +210,11 @@ class WireServer:
         told = refusal_bytes(error) if isinstance(error, EnrolmentError | TicketError) else str(error).encode()
         await context.abort(code, told.decode())
         raise error
+
+
+def _address_of(peer: str) -> str:
+    """HOST:PORT from what gRPC calls a peer, such as `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`."""
+    return unquote(peer.partition(":")[2])
 
 
 async def _end(session: _Session) -> None:
