@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
+from shieldwall.run.lateness import STEPS, TIMES, Lateness
 from shieldwall.run.losses import Losses, nobody_else
 from shieldwall.run.planning import RunPlan
 from shieldwall.run.plans import Plans
@@ -58,6 +59,8 @@ class LoopTools:
     """Moves the duties of those who are expelled; None where nothing is checked."""
     detours: Detours | None = None
     """Leads steps around suspects; None where that is not what follows an alert."""
+    lateness: Lateness | None = None
+    """Says who is late; None where all hosts share a machine, and nobody can be."""
     losses: Losses = field(default_factory=Losses)
     """Hosts that were lost before the loop began are told of in its first line."""
     on_arrival: Callable[[str], None] = lambda _: None
@@ -174,6 +177,8 @@ class TrainingLoop:
         if is_traced(step) and not culprits and as_planned:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
+        if tools.lateness and as_planned:
+            await self._relieve_late(tools.lateness.note(plan, result.work))
         if self._save_due():
             await self._save()
         return perplexity
@@ -219,6 +224,19 @@ class TrainingLoop:
             self._plans.move(tools.succession.hosts)
             for name, stages in relieved.items():
                 tools.view.note(f"{name} takes stage {', '.join(map(str, stages))} from the initiator")
+
+    async def _relieve_late(self, late: Mapping[str, float]) -> None:
+        """Let others hold what a worker holds that keeps everybody waiting; it is given nothing any more."""
+        tools = self._tools
+        for name, late_s in late.items() if tools.succession else ():
+            tools.losses.add(self._progress.step, name, late_s, kind="late")
+            successor = await self._hand_over(name)
+            tools.view.note(
+                f"{name} takes more than {TIMES:g} times as long as the others, in {STEPS} steps;"
+                f" {successor} takes over what it held"
+            )
+        if late:
+            tools.losses.resume()
 
     def _take_in_arrivals(self) -> None:
         """Whoever has come, or come back, is a spare from now on."""

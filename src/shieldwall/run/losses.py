@@ -33,7 +33,8 @@ def nobody_else(lost: Mapping[str, float], folder: Path) -> StateLostError:
 class _Loss:
     step: int
     worker: str
-    silent_s: float
+    kind: str
+    detected_s: float
     noticed_s: float
     resumed_s: float | None = None
 
@@ -44,9 +45,9 @@ class Losses:
     def __init__(self) -> None:
         self._pending: list[_Loss] = []
 
-    def add(self, step: int, worker: str, silent_s: float) -> None:
-        """A host is lost while `step` is in work; nothing had been heard of it for `silent_s`."""
-        self._pending.append(_Loss(step, worker, silent_s, time.perf_counter()))
+    def add(self, step: int, worker: str, detected_s: float, kind: str = "gone") -> None:
+        """A host is lost while `step` is in work: nothing had been heard of it for `detected_s`, or it is as late."""
+        self._pending.append(_Loss(step, worker, kind, detected_s, time.perf_counter()))
 
     def resume(self) -> None:
         """Everybody's duties are in good hands again."""
@@ -67,8 +68,8 @@ class Losses:
             {
                 "step": loss.step,
                 "worker": loss.worker,
-                "kind": "gone",
-                "detected_s": round(loss.silent_s, 3),
+                "kind": loss.kind,
+                "detected_s": round(loss.detected_s, 3),
                 "resumed_s": round(loss.resumed_s or 0.0, 3),
             }
             for loss in self._pending

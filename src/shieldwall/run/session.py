@@ -36,6 +36,7 @@ from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
+from shieldwall.run.lateness import Lateness
 from shieldwall.run.loop import LoopResult, LoopTools, TrainingLoop, tell_verdicts
 from shieldwall.run.losses import Losses
 from shieldwall.run.machines.listen import Listen
@@ -145,6 +146,7 @@ class TrainingSession:
                     court=defence.shield.court if defence else None,
                     succession=succession,
                     losses=self.losses,
+                    lateness=Lateness(run_plan.costs) if machines else None,
                     on_arrival=_admission(defence, machines),
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
                     expelled=self._expelled_before(machines),
