@@ -131,7 +131,8 @@ class _Work:
             )
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         settings = settings_of(welcome, self.device)
-        guard = DuplicateGuard(Identity(self.passport.name, self.home.signing_key), ()) if welcome.checked else None
+        identity = Identity(self.passport.name, self.home.signing_key)
+        guard = DuplicateGuard(identity, (), settings.compression) if welcome.checked else None
         host = StageHost(
             endpoint,
             settings,
