@@ -41,7 +41,7 @@ class _Border(torch.autograd.Function):
         return rounded(value, kind)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return rounded(gradient, context.kind), None
 
 

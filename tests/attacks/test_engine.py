@@ -226,8 +226,8 @@ def test_a_lie_that_is_gone_once_it_is_packed_was_none() -> None:
     """Where borders are compressed, what its receivers get is what counts; the hook gives back the very tensor."""
     attack, tensor = placed("noise", strength=1e-9), random_tensor(1)
     border = Border(host=HOST, slot=slot_of(0, 0, Direction.FORWARD))
-    for kind, fired in (("none", 1), ("int8", 0)):
+    for compression, fired in ((Compression("none"), 1), (Compression("int8"), 0)):
         log = AttackLog()
-        hook = AttackHook(HOST, [attack], log=log, holders=HOLDERS, compression=Compression(kind))
+        hook = AttackHook(HOST, [attack], log=log, holders=HOLDERS, compression=compression)
         made = asyncio.run(hook.after_forward(border, tensor))
         assert (log.fired, made is tensor) == (fired, fired == 0)

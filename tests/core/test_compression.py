@@ -139,6 +139,6 @@ def test_what_nobody_packs_is_refused(sent: Tensor) -> None:
 def test_packing_is_the_same_whatever_the_layout() -> None:
     """A view with other strides is packed as its contiguous copy."""
     tensor = torch.randn(5, 4, 3).permute(2, 1, 0)
-    for kind, dtype in itertools.product(("bf16", "int8"), DTYPES):
+    for kind, dtype in itertools.product(KINDS[1:], DTYPES):
         compression = Compression(kind, dtype)
         assert same_bits(compression.pack(tensor), compression.pack(tensor.contiguous()))
