@@ -44,9 +44,11 @@ def join(
     patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
 ) -> None:
     """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR."""
+    from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.machines.worker import Joining
     from shieldwall.run.machines.worker import join as run_join
 
+    keep_freed_memory()
     joining = Joining(
         home=home.expanduser(),
         device=device,
