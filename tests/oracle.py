@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from rounding import round_at_borders
 from shieldwall.lab.plain import train_plain
 from shieldwall.lab.small_run import Case, Trained, train_pipeline
 from shieldwall.models.families import find_family
@@ -28,7 +29,7 @@ _PLAIN: dict[tuple[str, Path], Trained] = {}
 def train_reference(case: Case, folder: Path) -> Trained:
     """What the plain loop makes of the case; trained once for all ways to cut, place, schedule and check it.
 
-    Where each stage is clipped by itself, the cut decides bits and stays.
+    Where each stage is clipped by itself, or what crosses its borders is compressed, the cut decides bits and stays.
     """
     plain = replace(
         case,
@@ -42,7 +43,7 @@ def train_reference(case: Case, folder: Path) -> Trained:
         hooks_of={},
         compute_of=None,
     )
-    if case.clip_by == "model":
+    if case.clip_by == "model" and case.compression == "none":
         plain = replace(plain, stages=1, cut=())
     key = (repr(plain), folder)
     if key not in _PLAIN:
@@ -58,7 +59,10 @@ def _train_plainly(case: Case, folder: Path) -> Trained:
     whole = add_adapters(model, case) if case.lora_rank else model
     whole.train()
     family = find_family(case.family, "test")
-    units = [model.get_input_embeddings(), *model.get_submodule(family.layers)]
+    layers = list(model.get_submodule(family.layers))
+    units = [model.get_input_embeddings(), *layers]
+    if case.compression != "none":
+        round_at_borders(layers, case.cut or (case.layers // case.stages,) * case.stages, case.compression)
     rates = [case.learning_rate.at(step) for step in range(case.steps)]
     trained = {name: parameter for name, parameter in whole.named_parameters() if parameter.requires_grad}
     losses = train_plain(

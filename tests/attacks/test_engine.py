@@ -10,6 +10,7 @@ from worker_day import CHECKED, CHECKERS, HOLDERS, HOST, STAGES, hook_of, live, 
 
 from shieldwall.attacks import AttackHook, AttackLog, PlacedAttack
 from shieldwall.attacks.bits import same_bits
+from shieldwall.core.compression import Compression
 from shieldwall.core.hooks import Border, Update
 from shieldwall.core.ids import Direction, Role
 from shieldwall.core.messages import Committed, StageState, TensorFrame, View
@@ -219,3 +220,14 @@ def test_what_came_in_is_forgotten_when_the_work_is_done() -> None:
         assert torch.equal(made, came_in if made is not honest else honest)
         assert asyncio.run(hook.after_forward(border, honest)) is honest, "it has nothing left to send on"
     assert 0 < sum(skipped) < len(slots)
+
+
+def test_a_lie_that_is_gone_once_it_is_packed_was_none() -> None:
+    """Where borders are compressed, what its receivers get is what counts; the hook gives back the very tensor."""
+    attack, tensor = placed("noise", strength=1e-9), random_tensor(1)
+    border = Border(host=HOST, slot=slot_of(0, 0, Direction.FORWARD))
+    for compression, fired in ((Compression("none"), 1), (Compression("int8"), 0)):
+        log = AttackLog()
+        hook = AttackHook(HOST, [attack], log=log, holders=HOLDERS, compression=compression)
+        made = asyncio.run(hook.after_forward(border, tensor))
+        assert (log.fired, made is tensor) == (fired, fired == 0)

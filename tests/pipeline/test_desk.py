@@ -112,6 +112,7 @@ WELCOME = Welcome(
     adapter="",
     optimizer="{}",
     gradient_checkpointing=False,
+    compression="none",
     frame_bytes=1,
     state_bytes=1,
     silence_s=1.0,

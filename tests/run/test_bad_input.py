@@ -32,6 +32,7 @@ from shieldwall.run.model import _refuse_types
         ("pipeline.stages=0", "SW-C102", "greater than or equal to 1"),
         ("verify.policy=twice", "SW-C102", "one of 'duplicate', 'none'"),
         ("optimizer.learning_rate=nan", "SW-C102", "finite number"),
+        ("transport.compression=zip", "SW-C102", "one of 'none', 'bf16', 'int8'"),
         ("steps=3", "SW-C104", "section.key=value"),
         ("pipeline.batch_size=7", "SW-C105", "a multiple of pipeline.micro_batches = 4"),
         ("pipeline.workers=9", "SW-C105", "at most 4"),

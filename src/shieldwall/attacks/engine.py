@@ -15,6 +15,7 @@ from shieldwall.attacks.base import Attack, Turn
 from shieldwall.attacks.bits import same_bits, same_frames, same_states, same_tensors
 from shieldwall.attacks.log import AttackLog
 from shieldwall.attacks.memory import Memory
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.hooks import Border, Hook, Update
 from shieldwall.core.ids import Role, Slot
 from shieldwall.core.messages import Message, StageState, TensorFrame, View
@@ -35,6 +36,7 @@ class AttackHook(Hook):
         holders: stage to the host that holds it, as far as it is known; `see_view` and every stage that the host is
             handed bring it up to date.
         checkers: stage to the host of its duplicate.
+        compression: of what crosses a border: what differs no more when it is packed was not falsified.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class AttackHook(Hook):
         log: AttackLog,
         holders: Mapping[int, str] | None = None,
         checkers: Mapping[int, str] | None = None,
+        compression: Compression = PLAIN,
     ) -> None:
         self._host = host
         self._log = log
@@ -52,12 +55,14 @@ class AttackHook(Hook):
         self._checkers = dict(checkers or {})
         self._attempt = 0
         """Of the work that was seen last."""
+        self._compression = compression
         self.take_up(attacks)
 
     def take_up(self, attacks: Sequence[PlacedAttack]) -> None:
         """Carry these out from now on, in the place of those before; nothing is remembered."""
         self._attacks = tuple(attacks)
-        self._memory = Memory(max((placed.attack.states_back for placed in self._attacks), default=0))
+        states_back = max((placed.attack.states_back for placed in self._attacks), default=0)
+        self._memory = Memory(states_back, self._compression)
         self._looks_back = frozenset(word for placed in self._attacks for word in placed.attack.looks_back)
 
     def see_view(self, view: View) -> None:
@@ -88,7 +93,7 @@ class AttackHook(Hook):
         def send(attack: Attack, turn: Turn, tensor_BTD: Tensor) -> Tensor:
             return _fit_to_travel(tensor_BTD, attack.send(turn, destination, tensor_BTD))
 
-        return self._act(self._work(border.slot), tensor, send, same_bits)
+        return self._act(self._work(border.slot), tensor, send, self._same_as_sent)
 
     async def before_post(self, destination: str, message: Message) -> Message | None:
         del destination
@@ -135,9 +140,13 @@ class AttackHook(Hook):
         def make(attack: Attack, turn: Turn, tensor: Tensor) -> Tensor:
             return _fit_to_travel(tensor, attack.make(turn, tensor))
 
-        made = self._act(self._work(slot), tensor_BTD, make, same_bits)
+        made = self._act(self._work(slot), tensor_BTD, make, self._same_as_sent)
         self._memory.drop_input()
         return made
+
+    def _same_as_sent(self, first_BTD: Tensor, second_BTD: Tensor) -> bool:
+        pack = self._compression.pack
+        return same_bits(first_BTD, second_BTD) or same_bits(pack(first_BTD), pack(second_BTD))
 
     def _take_in(self, slot: Slot, tensor_BTD: Tensor) -> Tensor:
         if "inputs" in self._looks_back:

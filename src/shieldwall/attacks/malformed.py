@@ -20,7 +20,7 @@ class Malformed(Attack):
 
     Formula: unsigned: no header; wrong_signature: a bit of it flipped; altered: the header names another micro-batch;
         shape: the elements in one row; dtype: another type; truncated: half of each row; nan, infinity: in the first
-        element
+        element, or under compression to integers in the last scale
     Sees: the frames that it sends. In a run that checks nothing there is no header to damage.
     Source: malformed input: not finite, wrong shape, re-used signature.
     Caught by: validation on the wire, before anything of it is used; a refusal by itself proves no guilt.
@@ -56,6 +56,9 @@ class Malformed(Attack):
             return tensor.to(torch.float32 if tensor.dtype == torch.float64 else torch.float64)
         if self.form == "truncated":
             return tensor[..., : tensor.shape[-1] // 2].contiguous()
-        damaged = tensor.clone()
-        damaged.view(-1)[0] = float("nan") if self.form == "nan" else float("inf")
-        return damaged
+        damaged, broken = tensor.clone().view(-1), torch.tensor(float("nan") if self.form == "nan" else float("inf"))
+        if tensor.is_floating_point():
+            damaged[0] = broken
+        else:
+            damaged[-broken.nbytes :] = broken.reshape(1).view(tensor.dtype)
+        return damaged.view(tensor.shape)

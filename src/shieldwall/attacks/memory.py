@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.ids import Direction, Slot
 from shieldwall.core.messages import StageState, TensorFrame
 
@@ -18,10 +19,12 @@ class Memory:
 
     Args:
         states_back: how many states of each stage are kept beside the one in force.
+        compression: of the frames.
     """
 
-    def __init__(self, states_back: int = 0) -> None:
+    def __init__(self, states_back: int = 0, compression: Compression = PLAIN) -> None:
         self._states_back = states_back
+        self._compression = compression
         self._states: dict[int, list[StageState]] = {}
         self._input: tuple[Slot, Tensor] | None = None
         self._frames: dict[tuple[str, str, Direction, int, int], list[TensorFrame]] = {}
@@ -72,6 +75,10 @@ class Memory:
         older = [frame for frame in kept if _attempt(frame.slot) != _attempt(slot)]
         attempts = [frame for frame in older if frame.slot.step == slot.step]
         return next(reversed(attempts or older), None)
+
+    def tensor_of(self, frame: TensorFrame) -> Tensor:
+        """(B, T, D): what the receivers of a frame work with."""
+        return self._compression.unpack(frame.tensor)
 
     def micro_batch_before(self, destination: str, slot: Slot) -> TensorFrame | None:
         """What went to `destination` last in the step, for the micro-batch before that of `slot`."""

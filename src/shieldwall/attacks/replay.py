@@ -47,7 +47,8 @@ class Replay(Attack):
             return tensor_BTD
         # In a star all that it sent went to the server.
         old = self._older(turn, consumer, turn.slot) or self._older(turn, SERVER, turn.slot)
-        return tensor_BTD if old is None or old.tensor.shape != tensor_BTD.shape else old.tensor
+        older_BTD = tensor_BTD if old is None else turn.memory.tensor_of(old)
+        return older_BTD if older_BTD.shape == tensor_BTD.shape else tensor_BTD
 
     def post(self, turn: Turn, frame: TensorFrame) -> TensorFrame:
         old = None if self.sign_anew else self._older(turn, frame.destination, frame.slot)

@@ -60,9 +60,11 @@ def join(
 
     Exit codes: 0 the run is over, 1 the run refused this worker or cannot be reached, 2 what was given cannot be used.
     """
+    from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.machines.worker import Joining
     from shieldwall.run.machines.worker import join as run_join
 
+    keep_freed_memory()
     joining = Joining(
         home=home.expanduser(),
         device=device,

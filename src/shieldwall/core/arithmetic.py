@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 import torch
 import transformers
 
+from shieldwall.core.compression import PLAIN, Compression
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArithmeticClass:
@@ -39,7 +41,7 @@ class ArithmeticClass:
     optimizer: str
     """Optimizer and variant, such as `adamw/fused`."""
     borders: str = "contiguous"
-    """Layout of the tensors that cross a stage's border."""
+    """Layout of the tensors that cross a stage's border, and how they are packed where they are."""
 
     def root(self) -> str:
         """SHA-256 over the fields as JSON with sorted keys, in hexadecimal."""
@@ -50,7 +52,13 @@ class ArithmeticClass:
 
 
 def name_arithmetic(
-    device: torch.device, *, threads: int, attention: str, dtype: str, optimizer: str
+    device: torch.device,
+    *,
+    threads: int,
+    attention: str,
+    dtype: str,
+    optimizer: str,
+    compression: Compression = PLAIN,
 ) -> ArithmeticClass:
     """The class of this machine under these choices."""
     on_cpu = device.type == "cpu"
@@ -63,6 +71,7 @@ def name_arithmetic(
         attention=attention,
         dtype=dtype,
         optimizer=optimizer,
+        borders="contiguous" if compression.kind == "none" else f"contiguous/{compression}",
     )
 
 

@@ -21,7 +21,8 @@ from shieldwall.core.statements import GradientClaim, Header, Receipt, StateOpen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFrame:
-    """A tensor on its way from the host that made it to a host that needs it.
+    """A tensor on its way from the host that made it to a host that needs it, as it is sent: packed by the run's
+    `Compression`.
 
     Raises:
         TransportError: SW-T103; the tensor is not contiguous or still belongs to a graph.
@@ -93,6 +94,8 @@ class Welcome:
     optimizer: str
     """Its settings as JSON."""
     gradient_checkpointing: bool
+    compression: str
+    """Of what crosses a border."""
     frame_bytes: int
     """The largest message with a tensor that crosses a border."""
     state_bytes: int
@@ -193,7 +196,7 @@ class Void:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correct:
-    """Order: this is the tensor of this slot, whatever came for it; the initiator's header says so."""
+    """Order: this is the tensor of this slot, as it is sent, whatever came for it; the initiator's header says so."""
 
     header: Signed[Header]
     tensor: Tensor

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall.attacks import AttackHook, AttackLog, place_attacks, read_attacks
+from shieldwall.attacks.aim import PlacedAttack
+from shieldwall.core.compression import Compression
 from shieldwall.lab.small_run import Case, Trained, train_pipeline
 
 AttackTable = Mapping[str, Any]
@@ -35,16 +37,24 @@ def train_attacked(case: Case, tables: Sequence[AttackTable], folder: Path) -> A
 
 def with_attacks(case: Case, tables: Sequence[AttackTable], log: AttackLog) -> Case:
     """The case with an attacker's hook on every worker; those who are not meant stay honest."""
-    workers, holders = case.worker_names, case.holders
+    workers = case.worker_names
     placed = place_attacks(
         read_attacks([dict(table) for table in tables], "attack"),
         stages=case.stages,
-        holders=holders,
+        holders=case.holders,
         workers=workers,
         seed=case.seed,
     )
-    hooks = {
-        name: [AttackHook(name, placed, log=log, holders=holders, checkers=case.checkers), *case.hooks_of.get(name, ())]
-        for name in workers
-    }
+    hooks = {name: [_attacker(name, placed, case, log), *case.hooks_of.get(name, ())] for name in workers}
     return replace(case, hooks_of={**case.hooks_of, **hooks})
+
+
+def _attacker(name: str, placed: Sequence[PlacedAttack], case: Case, log: AttackLog) -> AttackHook:
+    return AttackHook(
+        name,
+        placed,
+        log=log,
+        holders=case.holders,
+        checkers=case.checkers,
+        compression=Compression(case.compression, case.dtype),
+    )

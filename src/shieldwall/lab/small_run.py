@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
 from shieldwall.attacks import AttackHook
+from shieldwall.core.compression import Compression, CompressionKind
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import StageState, View
@@ -93,6 +94,8 @@ class Case:
     attempts: int = 8
     """How often a step is tried."""
     topology: Topology = "chain"
+    compression: CompressionKind = "none"
+    """Of what crosses a border."""
 
     @property
     def learning_rate(self) -> LearningRate:
@@ -240,6 +243,7 @@ async def _train_pipeline(case: Case, folder: Path, record: MemoryRecord) -> Tra
         device=torch.device("cpu"),
         optimizer=case.optimizer,
         gradient_checkpointing=case.gradient_checkpointing,
+        compression=Compression(case.compression, case.dtype),
     )
     holdings = list(stage_states(skeleton, spans, Origin(base=folder, seed=case.seed), case.dtype))
     shield = _shield(case, settings, holdings, record) if case.when else None
@@ -398,6 +402,7 @@ def _shield(case: Case, settings: HostSettings, holdings: list[Holding], record:
         state_roots=first_roots(recompute, states),
         bans=case.bans,
         response=RESPONSES[case.respond],
+        compression=settings.compression,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import Assign, StageState
 from shieldwall.models.settings import ModelSettings
@@ -28,6 +29,8 @@ class HostSettings:
     optimizer: OptimizerSettings
     gradient_checkpointing: bool = False
     """Keep only a stage's inputs between forward and backward, and compute the rest again."""
+    compression: Compression = PLAIN
+    """Of what crosses a border between stages, be they on two hosts or on one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ class StageHost:
             hooks=self._hooks,
             feed=self._feed,
             guard=self._guard,
+            compression=self._settings.compression,
         )
         try:
             await player.play()

@@ -1,4 +1,10 @@
-"""Playing a lane: receive, compute, check, send, in the order that the plan says."""
+"""Playing a lane: receive, compute, check, send, in the order that the plan says.
+
+    what a stage made --pack--> what is signed, compared, sent and kept --unpack--> what a stage or duplicate works on
+
+What crosses a border is packed once, by whoever made it, and unpacked where it is worked on; between the two it is the
+bytes as sent. That holds for a border inside one host too, so that who holds what decides no bits.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import Direction, Role, Slot
 from shieldwall.core.messages import PassTime, Play, TensorFrame
@@ -50,6 +57,7 @@ class LanePlayer:
         hooks: called at the borders, in this order.
         feed: tokens, on the host of the first and last stage alone.
         guard: headers and checks; None in a run that checks nothing.
+        compression: of what crosses a border.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class LanePlayer:
         hooks: Sequence[Hook],
         feed: Feed | None,
         guard: Guard | None,
+        compression: Compression = PLAIN,
     ) -> None:
         self._play = play
         self._holdings = holdings
@@ -74,9 +83,11 @@ class LanePlayer:
         self._hooks = hooks
         self._feed = feed
         self._guard = guard
+        self._compression = compression
         self._lane = read_lane(play.actions)
         self._uses = self._lane.uses.copy()
         self._tensors: dict[Key, Tensor] = {}
+        """As they are sent."""
         self._headers: dict[Key, Signed[Header]] = {}
         self._halted: set[Key] = set()
         self._unchecked: set[tuple[int, int]] = set()
@@ -140,14 +151,22 @@ class LanePlayer:
     async def _send(self, action: Action) -> None:
         key = made_by(action)
         border = self._border(key)
-        tensor = made = self._use(key)
-        header = self._headers.get(key)
-        for hook in self._hooks:
-            tensor = await hook.before_send(border, action.peer, tensor)
-        if tensor is not made and header is not None and self._guard:
-            header = await self._guard.reseal(header, tensor, action.peer)
-        frame = TensorFrame(slot=border.slot, source=border.host, destination=action.peer, tensor=tensor, header=header)
+        sent, header = self._use(key), self._headers.get(key)
+        other = await self._replaced(border, action.peer, sent)
+        if other is not None:
+            sent = other
+            header = await self._guard.reseal(header, sent, action.peer) if header and self._guard else header
+        frame = TensorFrame(slot=border.slot, source=border.host, destination=action.peer, tensor=sent, header=header)
         await self._door.send(action.peer, frame)
+
+    async def _replaced(self, border: Border, destination: str, sent: Tensor) -> Tensor | None:
+        """What a hook sends in the place of `sent`; None where no hook does."""
+        if not self._hooks:
+            return None
+        value = made = self._compression.unpack(sent)
+        for hook in self._hooks:
+            value = await hook.before_send(border, destination, value)
+        return None if value is made else self._compression.pack(value)
 
     async def _forward(self, action: Action) -> None:
         stage, micro_batch = self._holdings.get(Role.STAGE, action.stage).stage, action.micro_batch
@@ -156,7 +175,7 @@ class LanePlayer:
         if stage.model.span.embeddings:
             value = self._batch(micro_batch).tokens_BT
         else:
-            value = self._use(Key(False, action.stage - 1, micro_batch))
+            value = self._compression.unpack(self._use(Key(False, action.stage - 1, micro_batch)))
             for hook in self._hooks:
                 value = await hook.before_forward(border, value)
         with stage.computing_with(await self._other_weights(border, stage)):
@@ -200,7 +219,7 @@ class LanePlayer:
         border = self._border(key)
         gradient = None
         if not stage.model.span.head:
-            gradient = self._use(Key(True, action.stage + 1, micro_batch))
+            gradient = self._compression.unpack(self._use(Key(True, action.stage + 1, micro_batch)))
             for hook in self._hooks:
                 gradient = await hook.before_backward(border, gradient)
         with stage.computing_with(await self._other_weights(border, stage)):
@@ -217,7 +236,8 @@ class LanePlayer:
         stage, micro_batch = self._holdings.get(Role.DUPLICATE, action.stage).stage, action.micro_batch
         backward = action.kind is Kind.CHECK_BACKWARD
         key = Key(backward, action.stage, micro_batch)
-        given = self._use(Key(backward, action.stage + 1 if backward else action.stage - 1, micro_batch))
+        came = self._use(Key(backward, action.stage + 1 if backward else action.stage - 1, micro_batch))
+        given = self._compression.unpack(came)
         border = self._border(key)
         made: Tensor | None = None
         forward_left_out = (action.stage, action.micro_batch) in self._unchecked
@@ -230,13 +250,14 @@ class LanePlayer:
                 made = await self._run(action, lambda: self._compute_forward(stage, micro_batch, given))
         source = self._made_from(action)
         if self._guard and source:
-            await self._guard.check(border.slot, source, made)
+            await self._guard.check(border.slot, source, None if made is None else self._compression.pack(made))
 
     async def _keep_made(self, action: Action, key: Key, tensor: Tensor) -> None:
+        sent = self._compression.pack(tensor)
         if self._guard:
-            self._headers[key] = await self._guard.seal(self._slot(key), tensor, self._made_from(action))
+            self._headers[key] = await self._guard.seal(self._slot(key), sent, self._made_from(action))
         if self._uses[key]:
-            self._tensors[key] = tensor
+            self._tensors[key] = sent
 
     def _made_from(self, action: Action) -> Slot | None:
         """The slot of the tensor that a pass works on; None where that is the initiator's own data."""
@@ -246,7 +267,7 @@ class LanePlayer:
         return self._slot(Key(backward, source, action.micro_batch)) if 0 <= source < ends else None
 
     def _use(self, key: Key) -> Tensor:
-        """The tensor behind `key`, let go of at its last use.
+        """The tensor behind `key` as it is sent, let go of at its last use.
 
         Raises:
             MicroBatchVoid: this host has not made it, because it was not finite.

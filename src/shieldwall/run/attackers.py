@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shieldwall.attacks import AttackHook, AttackLog, place_attacks, read_attacks
 from shieldwall.attacks.aim import PlacedAttack
 from shieldwall.config import Config
+from shieldwall.core.compression import Compression
 from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import View
@@ -78,7 +79,9 @@ def refuse_idle(config: Config, steps: int) -> None:
             )
 
 
-def hire_attackers(config: Config, hosts: tuple[Host, ...], spares: list[str]) -> Attackers | None:
+def hire_attackers(
+    config: Config, hosts: tuple[Host, ...], spares: list[str], compression: Compression
+) -> Attackers | None:
     """A hook for each worker where the configuration has attacks; None where it has none.
 
     Raises:
@@ -91,5 +94,7 @@ def hire_attackers(config: Config, hosts: tuple[Host, ...], spares: list[str]) -
     checkers = {stage: host.name for host in hosts for stage in host.duplicates}
     attackers = Attackers()
     for name in [*(host.name for host in hosts if host.name != INITIATOR), *spares]:
-        attackers.hooks[name] = AttackHook(name, placed, log=attackers.log, holders=holders, checkers=checkers)
+        attackers.hooks[name] = AttackHook(
+            name, placed, log=attackers.log, holders=holders, checkers=checkers, compression=compression
+        )
     return attackers

@@ -154,6 +154,7 @@ def raise_shield(
         response=RESPONSES[config.respond.policy],
         first_attempt=attempt,
         first_view=view,
+        compression=settings.compression,
     )
     return Defence(
         shield=shield,

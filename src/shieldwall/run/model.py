@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from shieldwall.config import Config, ModelSection
+from shieldwall.core.compression import Compression
 from shieldwall.core.errors import ConfigError, ModelError
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import ALL_LINEAR, make_lora
@@ -55,6 +56,11 @@ def model_settings(config: Config, source: ModelSource, device: torch.device) ->
         base=base_name(model, source),
     )
     return replace(settings, adapter=lora)
+
+
+def compression_of(config: Config, model: ModelSettings) -> Compression:
+    """How what such stages make crosses their borders."""
+    return Compression(config.transport.compression, model.dtype)
 
 
 def _refuse_other_settings(model: ModelSection, lora: LoraConfig) -> None:

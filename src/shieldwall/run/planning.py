@@ -27,7 +27,7 @@ from shieldwall.recovery.views import with_duplicates
 from shieldwall.run.adapter_base import check_adapter
 from shieldwall.run.materials import check_block, set_dropout, tiny_shape
 from shieldwall.run.memory import refuse_too_large, stage_bytes
-from shieldwall.run.model import DTYPES, model_settings
+from shieldwall.run.model import DTYPES, compression_of, model_settings
 from shieldwall.schedule import (
     Host,
     Plan,
@@ -60,7 +60,7 @@ class RunPlan:
     """Where the stages compute."""
     arithmetic: ArithmeticClass
     border_bytes: int
-    """Of the tensor that one micro-batch sends over a border between stages, in either direction."""
+    """Of the tensor that one micro-batch sends over a border between stages, in either direction, as it is sent."""
 
     @property
     def cut(self) -> list[int]:
@@ -261,10 +261,18 @@ def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None)
     )
     memory = _host_bytes(config, plan, units)
     optimizer = optimizer_settings(config).name
+    compression = compression_of(config, model)
     arithmetic = name_arithmetic(
-        device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=optimizer
+        device,
+        threads=config.run.threads,
+        attention=model.attention,
+        dtype=model.arithmetic,
+        optimizer=optimizer,
+        compression=compression,
     )
-    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic, border_bytes=costs.head.entry_bytes)
+    border_BTD = (config.micro_batch_size, row_tokens or config.data.block_tokens, int(model.config.hidden_size))
+    border_bytes = compression.sent_bytes(border_BTD)
+    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic, border_bytes=border_bytes)
 
 
 def _when(config: Config) -> When | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from shieldwall.core.messages import Assign, StageState
 from shieldwall.core.tensor_roots import fixed_roots, state_root
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.holdings import Held, HostSettings, build_held, on_device
+from shieldwall.pipeline.hosted_stage import HostedStage
 from shieldwall.pipeline.update import StageUpdate
 from shieldwall.verify.court.recompute import MicroBatchWork
 
@@ -43,18 +45,21 @@ class StageRecompute:
     def activation(
         self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool
     ) -> Tensor:
-        """Activation (B, T, D) that the stage makes."""
+        """Activation that the stage makes, as it is sent."""
         hosted = self._hold(stage, state, training=training).stage
-        return hosted.forward(step, micro_batch, work.entry_BTD, work.positions_BT, training=False)
+        made = hosted.forward(step, micro_batch, self._given(work.entry_BTD), work.positions_BT, training=False)
+        return self._settings.compression.pack(made)
 
     def gradient(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor:
-        """Gradient (B, T, D) that the stage sends back."""
-        hosted = self._hold(stage, state).stage
-        hosted.forward(step, micro_batch, work.entry_BTD, work.positions_BT, training=True)
-        gradient = hosted.backward(micro_batch, work.arrived_BTD)
+        """Gradient that the stage sends back, as it is sent."""
+        gradient = self._go_back(self._hold(stage, state).stage, step, micro_batch, work)
         if gradient is None:
             raise LookupError(f"stage {stage} sends no gradient back")
-        return gradient
+        return self._settings.compression.pack(gradient)
+
+    def is_finite(self, sent: Tensor) -> bool:
+        """Whether no NaN and no infinity is in what a receiver of `sent` works with."""
+        return bool(torch.isfinite(self._settings.compression.unpack(sent)).all())
 
     def gradients(
         self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]
@@ -63,8 +68,7 @@ class StageRecompute:
         hosted = self._hold(stage, state).stage
         hosted.hold_apart = True
         for micro_batch, each in sorted(work.items()):
-            hosted.forward(step, micro_batch, each.entry_BTD, each.positions_BT, training=True)
-            hosted.backward(micro_batch, each.arrived_BTD)
+            self._go_back(hosted, step, micro_batch, each)
         hosted.sum_up()
         return {name: gradient.clone() for name, gradient in hosted.gradients().items()}
 
@@ -82,6 +86,14 @@ class StageRecompute:
         held.stage.use_gradients({name: gradient.clone() for name, gradient in gradients.items()})
         held.update.scale_gradients(clip_coefficient)
         return held.update.prepare(held.stage.gradients(), learning_rate)
+
+    def _go_back(self, hosted: HostedStage, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor | None:
+        """Both passes of one micro-batch; the gradient (B, T, D) with respect to the stage's input, before packing."""
+        hosted.forward(step, micro_batch, self._given(work.entry_BTD), work.positions_BT, training=True)
+        return hosted.backward(micro_batch, None if work.arrived_BTD is None else self._given(work.arrived_BTD))
+
+    def _given(self, sent: Tensor) -> Tensor:
+        return self._settings.compression.unpack(sent)
 
     def _hold(self, stage: int, state: StageState, *, training: bool = True) -> Held:
         """The stage, built once, with clones of the given parameters, so that nothing of a holder's is touched."""

@@ -25,7 +25,7 @@ from shieldwall.models.span import spans_of
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.run.folder import RunFolder, no_run
 from shieldwall.run.materials import set_dropout
-from shieldwall.run.model import model_settings
+from shieldwall.run.model import compression_of, model_settings
 from shieldwall.run.planning import find_device, optimizer_settings
 from shieldwall.run.recompute import StageRecompute
 from shieldwall.run.states import Origin, stage_states
@@ -184,8 +184,14 @@ def _referee(config: Config, folder: RunFolder) -> StageRecompute:
     set_dropout(source, config.model.dropout)
     device, optimizer = find_device(config), optimizer_settings(config)
     model = model_settings(config, source, device)
+    compression = compression_of(config, model)
     arithmetic = name_arithmetic(
-        device, threads=config.run.threads, attention=model.attention, dtype=model.arithmetic, optimizer=optimizer.name
+        device,
+        threads=config.run.threads,
+        attention=model.attention,
+        dtype=model.arithmetic,
+        optimizer=optimizer.name,
+        compression=compression,
     )
     planned = json.loads(folder.plan.read_text(encoding="utf-8"))
     if planned["arithmetic_class"]["root"] != arithmetic.root():
@@ -204,6 +210,7 @@ def _referee(config: Config, folder: RunFolder) -> StageRecompute:
         device=device,
         optimizer=optimizer,
         gradient_checkpointing=config.pipeline.gradient_checkpointing,
+        compression=compression,
     )
     skeleton = build_skeleton(model)
     origin = Origin(

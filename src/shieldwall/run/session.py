@@ -44,6 +44,7 @@ from shieldwall.run.machines.muster import Machines, Muster
 from shieldwall.run.machines.sentry import allowed_silence_s
 from shieldwall.run.machines.welcome import describe
 from shieldwall.run.materials import Materials
+from shieldwall.run.model import compression_of
 from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
@@ -87,6 +88,7 @@ class TrainingSession:
             device=run_plan.device,
             optimizer=optimizer_settings(config),
             gradient_checkpointing=config.pipeline.gradient_checkpointing,
+            compression=compression_of(config, run_plan.model),
         )
         feed = BlockFeed(self.materials.blocks, config)
         origin = Origin(
@@ -108,7 +110,7 @@ class TrainingSession:
     ) -> LoopResult:
         config, source = self.config, self.materials.source
         run_plan, spares = self._deal(machines)
-        attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config))
+        attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config), settings.compression)
         holdings = stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype)
         defence = self._raise_shield(settings, run_plan, spares, holdings, machines.keys if machines else {})
         deployment = deploy(

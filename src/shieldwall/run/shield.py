@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import StageState, View
@@ -66,6 +67,7 @@ class Shield:
         response: what becomes of a step in which something is wrong.
         first_attempt: number of the first attempt at each step.
         first_view: number of the first view.
+        compression: of what crosses a border.
     """
 
     def __init__(
@@ -80,18 +82,20 @@ class Shield:
         response: Response = Response.REPAIR,
         first_attempt: int = 0,
         first_view: int = 0,
+        compression: Compression = PLAIN,
     ) -> None:
         self._parties = parties
         self._recompute = recompute
         self._arithmetic = arithmetic
         self._next_view = first_view
+        self._compression = compression
         self.first_attempt = first_attempt
         self.court = Court(parties[INITIATOR], recompute, record, state_roots, bans=bans, response=response)
         self.oversight = DuplicateOversight(self.court)
 
     def guard_of(self, host: str, hooks: Sequence[Hook] = ()) -> DuplicateGuard:
         """The guard of one host."""
-        return DuplicateGuard(self._parties[host], hooks)
+        return DuplicateGuard(self._parties[host], hooks, self._compression)
 
     def admit(self, name: str, key: bytes) -> None:
         """Let somebody take part who has come while the run is on; the next view tells everybody its public key."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from shieldwall.attacks import AttackHook, AttackLog, AttackSpec, place_attacks, read_attacks
 from shieldwall.attacks.place import RANDOM
 from shieldwall.config import Config
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.errors import ConfigError
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import Assign, Message, View, Welcome
@@ -61,18 +62,21 @@ class Attacker:
         order: what it is to do.
         welcome: of the run.
         tell: told what it does, in words.
+        compression: of what crosses borders.
 
     Raises by `hear`:
         ConfigError: SW-A105, SW-A106; a table means the initiator, or a stage that the run does not have.
     """
 
-    def __init__(self, name: str, order: AttackOrder, welcome: Welcome, tell: Tell) -> None:
+    def __init__(
+        self, name: str, order: AttackOrder, welcome: Welcome, tell: Tell, compression: Compression = PLAIN
+    ) -> None:
         self._name = name
         self._specs = order.specs
         self._seed = welcome.seed
         self._tell = tell
         self._begun = False
-        self.hook = AttackHook(name, (), log=WrittenLog(order.log, welcome.run, tell))
+        self.hook = AttackHook(name, (), log=WrittenLog(order.log, welcome.run, tell), compression=compression)
         """To be installed on the worker's host and its guard."""
         tell(f"ATTACK: {name} is going to cheat in the run {welcome.run}; what it falsifies is noted in {order.log}")
 

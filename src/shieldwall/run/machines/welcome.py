@@ -6,11 +6,12 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from shieldwall.core.compression import Compression, CompressionKind
 from shieldwall.core.messages import Welcome
 from shieldwall.core.roots import dtype_name
 from shieldwall.models.lora_file import CONFIG_FILE, lora_plain, read_lora
@@ -52,6 +53,7 @@ def describe(
         adapter="" if model.adapter is None else json.dumps(lora_plain(model.adapter)),
         optimizer=json.dumps(asdict(settings.optimizer)),
         gradient_checkpointing=settings.gradient_checkpointing,
+        compression=settings.compression.kind,
         frame_bytes=frame_bytes,
         state_bytes=state_bytes,
         silence_s=silence_s,
@@ -89,7 +91,16 @@ def settings_of(welcome: Welcome, device: torch.device) -> HostSettings:
         device=device,
         optimizer=_optimizer(welcome.optimizer),
         gradient_checkpointing=welcome.gradient_checkpointing,
+        compression=Compression(_compression(welcome.compression), DTYPES[welcome.dtype]),
     )
+
+
+def _compression(name: str) -> CompressionKind:
+    kinds: tuple[CompressionKind, ...] = get_args(CompressionKind)
+    for kind in kinds:
+        if kind == name:
+            return kind
+    raise garbled("Welcome.compression", f"one of: {', '.join(kinds)}", name[:80])
 
 
 def _optimizer(text: str) -> OptimizerSettings:

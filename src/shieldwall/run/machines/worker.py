@@ -153,10 +153,11 @@ class _Work:
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         settings = settings_of(welcome, self.device)
         name, tell = self.passport.name, self.joining.tell
-        attacker = Attacker(name, self.order, welcome, tell) if self.order else None
+        identity = Identity(name, self.home.signing_key)
+        attacker = Attacker(name, self.order, welcome, tell, settings.compression) if self.order else None
         hooks = (attacker.hook,) if attacker else ()
         hears = [hear for hear in (self.joining.on_message, attacker and attacker.hear) if hear]
-        guard = DuplicateGuard(Identity(name, self.home.signing_key), hooks) if welcome.checked else None
+        guard = DuplicateGuard(identity, hooks, settings.compression) if welcome.checked else None
         host = StageHost(
             Overheard(endpoint, hears),
             settings,

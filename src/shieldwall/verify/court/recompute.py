@@ -11,7 +11,10 @@ from shieldwall.core.messages import StageState
 
 
 class MicroBatchWork(NamedTuple):
-    """What one stage worked on in one micro-batch: its input, and the gradient that came back (each (B, T, D))."""
+    """What one stage worked on in one micro-batch, as it was sent: its input, and the gradient that came back.
+
+    Each (B, T, D) in a run that does not compress.
+    """
 
     entry_BTD: Tensor  # noqa: N815 (the shape is in the name)
     arrived_BTD: Tensor | None  # noqa: N815
@@ -19,7 +22,10 @@ class MicroBatchWork(NamedTuple):
 
 
 class Recompute(Protocol):
-    """Repeats a stage's work in the run's arithmetic class; nothing of the run is changed by it."""
+    """Repeats a stage's work in the run's arithmetic class; nothing of the run is changed by it.
+
+    Activations and gradients that cross a border are given and taken as they are sent.
+    """
 
     def state_root(self, stage: int, state: StageState) -> str:
         """Root of a stage's whole state; what training never changes is the initiator's own."""
@@ -31,6 +37,9 @@ class Recompute(Protocol):
 
     def gradient(self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork) -> Tensor:
         """Gradient (B, T, D) that the stage sends back."""
+
+    def is_finite(self, sent: Tensor) -> bool:
+        """Whether no NaN and no infinity is in what a receiver of `sent` works with."""
 
     def gradients(
         self, stage: int, state: StageState, step: int, work: Mapping[int, MicroBatchWork]

@@ -79,7 +79,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A finding with the tensor that is right (B, T, D), and its root."""
+    """A finding with the tensor that is right, as it is sent, and its root."""
 
     finding: Finding
     tensor: Tensor

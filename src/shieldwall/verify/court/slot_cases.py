@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from shieldwall.core.ids import INITIATOR, Direction, Slot
@@ -58,7 +57,7 @@ class SlotCases:
             return await self._close_own(slot, maker, halts, talk)
         work = await gatherer.work(slot, talk, self._hearing.work.positions)
         tensor = await self._repeat(slot, work, talk)
-        if halts and not bool(torch.isfinite(tensor).all()):
+        if halts and not self._hearing.recompute.is_finite(tensor):
             return NonFinite(host=maker, slot=slot, what=halts[0].statement.what)
         source = gatherer.source(slot)
         root_in, root = self._hearing.in_force.root(source), tensor_root(tensor)
@@ -147,7 +146,7 @@ class SlotCases:
         if self._repairs:
             return judged
         shown = await talk.show(self._hearing.work.view.holders[slot.stage], slot)
-        if shown.tensor is None or shown.header is None or shown.tensor.shape != judged.tensor.shape:
+        if shown.tensor is None or shown.header is None or not _of_one_form(shown.tensor, judged.tensor):
             return judged
         return replace(judged, tensor=shown.tensor, root=tensor_root(shown.tensor))
 
@@ -180,3 +179,7 @@ class SlotCases:
     def forget(self) -> None:
         """The step is over."""
         self._judged.clear()
+
+
+def _of_one_form(first: Tensor, second: Tensor) -> bool:
+    return (first.shape, first.dtype) == (second.shape, second.dtype)

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from shieldwall.core.compression import PLAIN, Compression
 from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER, Direction, Role, Slot
 from shieldwall.core.messages import Correct, Note, Play, Show, Shown, StageState, TensorFrame, View
@@ -55,10 +56,12 @@ class DuplicateGuard:
     Args:
         identity: the host's name and key.
         hooks: of the same host; they see headers before they are signed and findings before they are said.
+        compression: of the run. All tensors here are as they are sent.
     """
 
-    def __init__(self, identity: Identity, hooks: Sequence[Hook] = ()) -> None:
+    def __init__(self, identity: Identity, hooks: Sequence[Hook] = (), compression: Compression = PLAIN) -> None:
         self._identity = identity
+        self._compression = compression
         self._hooks = tuple(hooks)
         self._view = View(view=-1, holders={}, checkers={}, keys={}, arithmetic="")
         self._roster = Roster({})
@@ -165,13 +168,16 @@ class DuplicateGuard:
             return "it has no header"
         header, tensor = signed.statement, frame.tensor
         holder = self._view.holders.get(frame.slot.stage, "")
-        wanted = self._play.shapes.get(frame.slot.micro_batch) if self._play else None
+        border = self._play.shapes.get(frame.slot.micro_batch) if self._play else None
+        wanted = border and self._compression.sent_shape(border)
+        dtype = self._compression.sent_dtype
         checks = (
             (header.slot == frame.slot, "its header is of another slot"),
             (signed.signer == header.source == frame.source == holder, f"it is not from {holder}"),
             (self.name in header.destinations, "it is meant for others"),
             (header.arithmetic == self._view.arithmetic, "its arithmetic class is another"),
             (wanted is None or tuple(tensor.shape) == wanted, f"its shape is {tuple(tensor.shape)}, not {wanted}"),
+            (dtype is None or tensor.dtype == dtype, f"its type is {tensor.dtype}, not {dtype}"),
             (
                 (header.shape, header.dtype) == (tuple(tensor.shape), dtype_name(tensor.dtype)),
                 "its header states another shape or type",
