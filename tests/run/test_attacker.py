@@ -19,7 +19,8 @@ from shieldwall.run.machines.attacker import Attacker, read_order
 
 WELCOME = Welcome(
     run="oslo", topology="chain", checked=True, threads=1, seed=7, model="", attention="", dtype="", autocast=False,
-    adapter="", optimizer="", gradient_checkpointing=False, frame_bytes=0, state_bytes=0, silence_s=1.8, compression="none",
+    adapter="", optimizer="", gradient_checkpointing=False, frame_bytes=0, state_bytes=0, silence_s=1.8,
+    compression="none",
 )  # fmt: skip
 VIEW = View(
     view=0,
