@@ -61,7 +61,10 @@ def stage_skeleton(settings: ModelSettings, layers_path: str, layers: range) -> 
     pattern = _pattern_of(settings)
     shared: list[object] = [pattern.config, pattern.generation_config]
     shared += [layer for index, layer in enumerate(pattern.get_submodule(layers_path)) if index not in layers]
-    return copy.deepcopy(pattern, {id(thing): thing for thing in shared})
+    made: PreTrainedModel = copy.deepcopy(pattern, {id(thing): thing for thing in shared})
+    # Stages switch the shared layers between training and evaluation with their own; a new one is all in training.
+    made.train()
+    return made
 
 
 _patterns: list[tuple[ModelSettings, PreTrainedModel]] = []
