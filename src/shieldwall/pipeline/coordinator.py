@@ -166,12 +166,8 @@ class Coordinator:
         await self._desk.take(Assigned)
         self._holders[role, span.index] = host
 
-    async def release(self, stage: int, role: Role) -> None:
-        """Let the host of a stage or duplicate let go of it."""
-        await self.release_from(self._holders.pop((role, stage)), stage, role)
-
-    async def release_from(self, host: str, stage: int, role: Role) -> None:
-        """Let a host that held a stage or duplicate, which another holds by now, let go of it."""
+    async def release(self, host: str, stage: int, role: Role) -> None:
+        """Let a host let go of a stage or duplicate that it does not count as holding any more."""
         await self._desk.send(host, Release(stage=stage, role=role))
         await self._desk.take(Released)
 

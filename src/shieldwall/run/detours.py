@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from shieldwall.core.messages import StageState
 from shieldwall.core.oversight import StepAbandoned
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.coordinator import StepResult, StepWork
+from shieldwall.pipeline.desk import HostsLost
 from shieldwall.recovery.detour import Detour, detour
 from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host, Plan
@@ -36,19 +38,22 @@ class Detours:
 
         Raises:
             StepAbandoned: something was wrong once more; nothing of the step has changed a weight.
+            HostsLost: a host that takes part cannot be reached any more; nothing of the step has changed a weight, and
+                everybody counts again as holding what it held. Who is lost once the step is committed is found by the
+                next one.
         """
         found = detour(hosts, left_out)
         states = {stage: await self._coordinator.state(stage) for stage in found.lent}
         away = [host for host in hosts if host.name in left_out]
         await self._handover.announce(self._shield.view(found.hosts, bypassed=found.bypassed, still=found.still), hosts)
         self._let_rest(away)
-        for stage in found.bypassed:
-            await self._pass_by(stage)
-        for stage in found.lent:
-            await self._handover.hand(INITIATOR, stage, states[stage], Role.DUPLICATE)
         try:
+            for stage in found.bypassed:
+                await self._pass_by(stage)
+            for stage in found.lent:
+                await self._handover.hand(INITIATOR, stage, states[stage], Role.DUPLICATE)
             result = await self._coordinator.step(replace(work, plan=plan_around(found), again=None))
-        except StepAbandoned:
+        except (StepAbandoned, HostsLost):
             await self._return(found, away, hosts)
             raise
         await self._return(found, away, hosts)
@@ -62,12 +67,22 @@ class Detours:
 
     async def _return(self, found: Detour, away: Sequence[Host], hosts: Sequence[Host]) -> None:
         for stage in found.bypassed:
-            await self._coordinator.release(stage, Role.STAGE)
+            await self._take_from_initiator(stage, Role.STAGE)
         for stage in found.lent:
-            await self._coordinator.release(stage, Role.DUPLICATE)
+            await self._take_from_initiator(stage, Role.DUPLICATE)
         for host, stage, role in _held(away):
             self._coordinator.recall(host, stage, role)
-        await self._handover.announce(self._shield.view(hosts), hosts)
+        with contextlib.suppress(HostsLost):  # found again by whoever asks something of it
+            await self._handover.announce(self._shield.view(hosts), hosts)
+
+    async def _take_from_initiator(self, stage: int, role: Role) -> None:
+        """Whoever is lost meanwhile, the initiator is not."""
+        self._coordinator.forget(stage, role)
+        released = False
+        while not released:
+            with contextlib.suppress(HostsLost):
+                await self._coordinator.release(INITIATOR, stage, role)
+                released = True
 
     def _let_rest(self, away: Sequence[Host]) -> None:
         for _, stage, role in _held(away):

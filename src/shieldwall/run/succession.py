@@ -88,7 +88,7 @@ class Succession:
             self._coordinator.forget(duty[1], duty[0])
         for (role, stage), host in list(self._released):
             if host not in self._coordinator.gone:
-                await self._coordinator.release_from(host, stage, role)
+                await self._coordinator.release(host, stage, role)
             del self._released[(role, stage), host]
 
     def relieve(self) -> dict[str, tuple[int, ...]]:
