@@ -159,7 +159,7 @@ def _claims(rows: list[dict[str, Any]], results: Results) -> Iterator[Claim]:
     laws = (
         ("every step in which something was falsified is caught", [row["caught"] == 1.0 for row in struck]),
         ("the attacker is named, and nobody else", [bool(row["culprit_right"]) for row in named]),
-        ("nobody is accused falsely", [row["false_accusations"] == 0 for row in rows]),
+        ("nobody is accused falsely", [row["false_accusations"] == 0 for row in promised]),
         ("the weights are the clean twin's, bit for bit", [row["same_weights"] for row in promised]),
         ("the clean twin is silent", [not each.alerts and not each.verdicts for each in clean]),
     )

@@ -97,7 +97,7 @@ class Cluster:
         """Look until it holds.
 
         Raises:
-            BenchmarkError: SW-B103; the run has ended before.
+            BenchmarkError: SW-B104; the run has ended before.
         """
         while not condition():
             if self.training is None or not self.training.is_alive():
@@ -163,7 +163,7 @@ def _join(ticket: str, home: Path) -> None:
 
 def _ended(said: str) -> BenchmarkError:
     return BenchmarkError(
-        "SW-B103",
+        "SW-B104",
         "a run over machines has ended before it was to",
         expected="a run that goes on",
         got=said[-2000:],
