@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,28 @@ from shieldwall.lab.charts import Chart, ChartRow, draw_chart
 from shieldwall.lab.memory import WAYS
 from shieldwall.lab.record import Column, Goal, Origin, Receipt, Report, Spread, Table
 
-NAMES = ("throughput", "memory", "pacing", "shield_cost")
+HERE = ("throughput", "memory", "pacing", "shield_cost")
+ELSEWHERE = ("wire", "machines", "thin_links")
+"""Those whose other processes may be forks of a warm one: how much memory they have is no part of the result."""
+NAMES = HERE + ELSEWHERE
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one run of the whole benchmark leaves behind."""
+def results(tmp_path_factory: pytest.TempPathFactory, warm_programs: Path) -> Path:
+    """What the whole benchmark leaves behind."""
     out = tmp_path_factory.mktemp("results")
-    arguments = ["--out", str(out), "--scale", "tiny", "--repeats", "1", "--threads", "1"]
-    outcome = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert outcome.exit_code == 0, outcome.output
+    measure(out, HERE)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "executable", str(warm_programs / "python"))
+        measure(out, ELSEWHERE)
     return out
+
+
+def measure(out: Path, names: Sequence[str]) -> None:
+    arguments = ["--out", str(out), "--scale", "tiny", "--repeats", "1", "--threads", "1"]
+    outcome = CliRunner().invoke(app, [*arguments, *(f"--only={name}" for name in names)], catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
 
 
 def read(results: Path, name: str) -> dict[str, Any]:
@@ -112,6 +124,49 @@ def test_throughput_holds_the_pipeline_against_torchs_own(results: Path) -> None
     assert (found["setup"]["micro_batches"], found["setup"]["side_by_side_micro_batches"]) == (4, 8)
     page = (results / "throughput.md").read_text()
     assert all(f"| {name} |" in page for name in rows)
+
+
+def test_worker_processes_are_held_against_as_many_of_torchs(results: Path) -> None:
+    found = read(results, "machines")
+    rows = {row["variant"]: row for row in found["machines"]}
+    ours, theirs = "shieldwall, 2 processes, gpipe", "torch, 2 processes, gpipe"
+    assert list(rows) == ["plain", ours, theirs]
+    assert [row["processes"] for row in rows.values()] == [1, 2, 2]
+    assert rows[ours]["loss_difference"] == 0
+    (paired,) = found["machines_paired"]
+    assert paired["ours_to_torch_median"] == pytest.approx(rows[ours]["ratio_median"] / rows[theirs]["ratio_median"])
+    assert [goal["measured"] for goal in found["goals"]] == [paired["ours_to_torch_median"]]
+
+
+def test_frames_of_each_size_go_over_each_line_in_both_ways(results: Path) -> None:
+    rows = read(results, "wire")["wire"]
+    assert [(row["delay_ms"], row["frame_mib"]) for row in rows] == [(0, 1 / 16), (5, 1 / 16)]
+    for row in rows:
+        assert row["ratio_median"] == pytest.approx(row["ours_mib_s_median"] / row["plain_mib_s_median"])
+    slow = rows[1]
+    assert all(slow[way] <= slow["frame_mib"] / 0.010 for way in ("ours_mib_s_median", "plain_mib_s_median"))
+
+
+def test_thin_lines_are_held_against_the_loopback(results: Path) -> None:
+    found = read(results, "thin_links")
+    local, thin = found["thin_links"]
+    assert (local["variant"], thin["variant"]) == ("loopback, none", "200 Mb/s + 20 ms, int8")
+    assert local["tensor_mib"] == 4 * 4 * 2 * 16 * 32 * 4 / 2**20  # 4 micro-batches over 2 borders both ways, float32
+    assert thin["tensor_mib"] == local["tensor_mib"] / 4 * (32 + 4) / 32  # a scale for each row of 32
+    assert thin["step_ms_median"] > 160  # out and back over a line for the orders, forward and backward
+    assert thin["last_loss"] != local["last_loss"]
+    assert [goal["measured"] for goal in found["goals"]] == [thin["ratio_median"]]
+
+
+def test_a_worker_that_cannot_come_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    arguments = ["--out", str(tmp_path / "out"), "--scale", "tiny", "--repeats", "1", "--only", "thin_links"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 1
+    assert "BenchmarkError SW-B103" in outcome.stderr
+    assert "where     worker-1" in outcome.stderr
+    assert "exit code 1" in outcome.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_parts_of_a_step_add_up(results: Path) -> None:

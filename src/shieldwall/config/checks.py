@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from shieldwall.config.sections import DataSection, EvaluationSection, ModelSection, PipelineSection
+from shieldwall.config.sections import (
+    DataSection,
+    EvaluationSection,
+    ModelSection,
+    PipelineSection,
+    RespondSection,
+    VerifySection,
+)
 from shieldwall.core.errors import ConfigError
 
 
@@ -42,6 +49,23 @@ def check_evaluation(evaluation: EvaluationSection) -> None:
             expected='at least 1 with evaluation.export = "best" or evaluation.patience',
             got="0",
             remedy="set evaluation.every_steps, for example to 20",
+        )
+
+
+def check_response(respond: RespondSection, verify: VerifySection) -> None:
+    """Refuse an answer to alerts in a run that raises none.
+
+    Raises:
+        ConfigError: SW-C105.
+    """
+    if respond.policy in ("skip", "restart") and verify.policy == "none":
+        raise ConfigError(
+            "SW-C105",
+            "a response has no effect where nothing is checked",
+            where="respond.policy",
+            expected='verify.policy = "duplicate" beside it',
+            got=f'respond.policy = "{respond.policy}", verify.policy = "none"',
+            remedy='set verify.policy to "duplicate", or leave respond.policy out',
         )
 
 

@@ -1,6 +1,7 @@
-"""`python -m shieldwall.lab.bench --out docs/results`: throughput, memory, pacing and the shield's cost, measured here.
+"""`python -m shieldwall.lab.bench --out docs/results`: throughput, memory, pacing, cost of checks, wire; measured here.
 
-Throughput is measured in one process, and side by side with `torch.distributed.pipelining` in processes of its own.
+Throughput is measured in one process, and side by side with `torch.distributed.pipelining` in processes of its own;
+`machines` has worker processes on our side too. `wire` sends frames over good and bad lines, `thin_links` trains there.
 For each benchmark it writes NAME.json, NAME.md and NAME.png under `--out` and prints whether the goals were met. A goal
 that was missed is a result; a receipt that does not hold means that the numbers mean nothing, and ends with code 1.
 """
@@ -23,15 +24,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import ShieldwallError
+from shieldwall.lab.machines import Contest, MachinesSettings, measure_machines
 from shieldwall.lab.memory import MemoryCase, measure_memory
 from shieldwall.lab.pacing import PacedCase, measure_pacing, paced_cases
 from shieldwall.lab.progress import BarTicker, Ticker
 from shieldwall.lab.record import Origin, Report
 from shieldwall.lab.shield_cost import ShieldCostSettings, ShieldSize, measure_shield_cost
 from shieldwall.lab.shield_paced import PacedShieldCase, paced_shield_cases
-from shieldwall.lab.side_by_side import SideBySideSettings, devices_here, measure_side_by_side
+from shieldwall.lab.side_by_side import SCHEDULES, SideBySideSettings, devices_here, measure_side_by_side
 from shieldwall.lab.subject import Size
+from shieldwall.lab.thin_links import WAYS as THIN_WAYS
+from shieldwall.lab.thin_links import ThinLinksSettings, ThinWay, measure_thin_links
 from shieldwall.lab.throughput import ThroughputSettings, measure_throughput
+from shieldwall.lab.wire import WireSettings, measure_wire
 from shieldwall.run.allocator import keep_freed_memory
 
 
@@ -58,8 +63,16 @@ class Sizes:
     pacing: tuple[PacedCase, ...]
     shield_sizes: tuple[ShieldSize, ...]
     shield: tuple[PacedShieldCase, ...]
+    contests: tuple[Contest, ...]
+    """What worker processes are held against."""
+    wire_delays_ms: tuple[int, ...]
+    wire_frame_bytes: tuple[int, ...]
+    thin: Size
+    thin_stages: int
+    thin_ways: tuple[ThinWay, ...]
 
 
+_MIB = 2**20
 _TINY = Size(width=32, heads=2, vocabulary=64, block_tokens=16)
 _BALANCED = MemoryCase(
     name="balanced",
@@ -83,6 +96,12 @@ SCALES: Mapping[Scale, Sizes] = {
         pacing=paced_cases()[:1],
         shield_sizes=(ShieldSize(size=_TINY, steps=1, has_goal=True),),
         shield=paced_shield_cases()[:1],
+        contests=(Contest(2, "gpipe"),),
+        wire_delays_ms=(0, 5),
+        wire_frame_bytes=(_MIB // 16,),
+        thin=_TINY,
+        thin_stages=3,
+        thin_ways=THIN_WAYS[::2][:2],
     ),
     Scale.SMALL: Sizes(
         throughput=Size(),
@@ -96,6 +115,12 @@ SCALES: Mapping[Scale, Sizes] = {
             ShieldSize(size=Size(), steps=2, has_goal=False),
         ),
         shield=paced_shield_cases(),
+        contests=tuple(Contest(processes, schedule) for processes in (2, 3) for schedule in SCHEDULES),
+        wire_delays_ms=(0, 20, 80),
+        wire_frame_bytes=(_MIB, 4 * _MIB, 8 * _MIB, 32 * _MIB),
+        thin=Size(width=512, heads=8, block_tokens=256, micro_batches=8, micro_batch_size=1),
+        thin_stages=4,
+        thin_ways=THIN_WAYS,
     ),
 }
 
@@ -107,6 +132,9 @@ class Benchmark(StrEnum):
     MEMORY = "memory"
     PACING = "pacing"
     SHIELD_COST = "shield_cost"
+    WIRE = "wire"
+    MACHINES = "machines"
+    THIN_LINKS = "thin_links"
 
 
 def run_benchmarks(
@@ -120,7 +148,7 @@ def run_benchmarks(
 ) -> None:
     """Run the benchmarks and hand over each report as soon as it is there.
 
-    Memory, pacing and the shield are measured less often than throughput: they spread less.
+    Memory, pacing, the shield and thin lines are measured less often than throughput: they spread less, or take long.
     """
     fewer = max(1, min(3, repeats))
     throughput = ThroughputSettings(size=sizes.throughput, repeats=repeats, steps=sizes.steps, seed=origin.seed)
@@ -149,6 +177,34 @@ def run_benchmarks(
     if Benchmark.SHIELD_COST in only:
         keep_freed_memory()
         done(asyncio.run(measure_shield_cost(shield, ticker)))
+    if Benchmark.WIRE in only:
+        done(asyncio.run(measure_wire(_wire_settings(sizes, repeats, origin.seed), ticker)))
+    if Benchmark.MACHINES in only:
+        done(asyncio.run(measure_machines(_machines_settings(sizes, repeats, origin.seed), ticker)))
+    if Benchmark.THIN_LINKS in only:
+        done(asyncio.run(measure_thin_links(_thin_settings(sizes, fewer, origin.seed), ticker)))
+
+
+def _wire_settings(sizes: Sizes, repeats: int, seed: int) -> WireSettings:
+    return WireSettings(
+        delays_ms=sizes.wire_delays_ms,
+        frame_bytes=sizes.wire_frame_bytes,
+        all_bytes=max(sizes.wire_frame_bytes),
+        repeats=repeats,
+        seed=seed,
+    )
+
+
+def _machines_settings(sizes: Sizes, repeats: int, seed: int) -> MachinesSettings:
+    return MachinesSettings(
+        size=sizes.side_by_side, contests=sizes.contests, repeats=repeats, steps=sizes.steps, seed=seed
+    )
+
+
+def _thin_settings(sizes: Sizes, repeats: int, seed: int) -> ThinLinksSettings:
+    return ThinLinksSettings(
+        size=sizes.thin, stages=sizes.thin_stages, ways=sizes.thin_ways, repeats=repeats, steps=1, seed=seed
+    )
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -163,7 +219,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Torch's threads.")] = 2,
     only: Annotated[list[Benchmark] | None, typer.Option(help="One benchmark; may be given several times.")] = None,
 ) -> None:
-    """Measure throughput, memory, pacing and what checking costs on this machine; takes some minutes."""
+    """Measure throughput, memory, pacing, what checking costs, and the wire on this machine; takes some minutes."""
     command = " ".join(["python -m shieldwall.lab.bench", *sys.argv[1:]])
     origin = Origin(command=command, seed=seed, threads=threads)
     console = Console(stderr=True)

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from shieldwall.core.compression import Compression, CompressionKind
 from shieldwall.core.ids import INITIATOR
 from shieldwall.lab.whole import ATTENTION, CLIP_NORM, LEARNING_RATE, draw_tokens
 from shieldwall.models.families import TinyShape
@@ -144,8 +145,10 @@ async def pipeline_trainer(
     deploy: Deploy = deploy,
     gradient_checkpointing: bool = False,
     ledger: Path | None = None,
+    cut: Sequence[int] = (),
+    compression: CompressionKind = "none",
 ) -> AsyncIterator[PipelineTrainer]:
-    """The model in `folder`, cut evenly, on the hosts of `plan` in this process.
+    """The model in `folder` on the hosts of `plan`, in this process unless `deploy` says otherwise.
 
     Args:
         folder: what `Size.write_model` wrote.
@@ -155,17 +158,20 @@ async def pipeline_trainer(
         deploy: puts hosts, transport and coordinator together.
         gradient_checkpointing: stages keep their inputs alone and compute the rest again.
         ledger: folder for the ledger of a run that is checked; None: duplicates compute, and nobody compares.
+        cut: layers of each stage; evenly if not given.
+        compression: of what crosses a border.
     """
     source = open_source(folder)
     model = ModelSettings(config=source.config, attention=ATTENTION)
     skeleton = build_skeleton(model)
-    spans = spans_of(even_cut(source.layers, plan.stages))
+    spans = spans_of(cut or even_cut(source.layers, plan.stages))
     settings = HostSettings(
         model=model,
         seed=0,
         device=torch.device("cpu"),
         optimizer=OptimizerSettings(),
         gradient_checkpointing=gradient_checkpointing,
+        compression=Compression(compression),
     )
     holdings = list(stage_states(skeleton, spans, Origin(base=folder)))
     shield = bench_shield(plan, settings, holdings, ledger) if ledger else None
@@ -209,4 +215,5 @@ def bench_shield(plan: Plan, settings: HostSettings, holdings: Sequence[Holding]
         recompute=recompute,
         record=LedgerRecord(writer, None, "benchmark"),
         state_roots=roots,
+        compression=settings.compression,
     )

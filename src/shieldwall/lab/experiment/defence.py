@@ -2,7 +2,7 @@
 
 Forward sign flips at rate 0.5 by the transient attacker. `skip` is the paper's method: the step goes on without the
 suspects; `restart` throws the step away; `repair` puts the referee's tensors in the place of the false ones. Skipping
-without an attack is the control: it shows what of a better perplexity is not the defence's.
+without an attack is the control: it shows that the response by itself changes nothing.
 """
 
 from __future__ import annotations

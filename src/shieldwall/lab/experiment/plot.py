@@ -24,7 +24,7 @@ class Plot:
     def cell(self, attack: CellAttack | None = None) -> Cell:
         """A cell with the plot's settings and its first seed."""
         return Cell(
-            scale=self.scale.name,
+            scale=self.scale.identity,
             family=self.subject.family,
             corpus=self.subject.corpus,
             basis=self.subject.basis,

@@ -7,10 +7,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from typing import TypeVar
 
-from shieldwall.core.errors import Interrupted
+from shieldwall.core.errors import BenchmarkError, Interrupted
 from shieldwall.lab.worker_process import set_up_worker
 from shieldwall.run.allocator import keep_freed_memory
 from shieldwall.run.signals import stop_signals
@@ -43,6 +44,7 @@ class Pool:
             on_start: told of each task as it is handed to a process.
 
         Raises:
+            BenchmarkError: SW-B105; a process ended before its cell was done.
             Interrupted: SW-I101; SIGINT or SIGTERM came. What was yielded is done, what was in work is lost.
         """
         waiting = list(reversed(tasks))
@@ -57,13 +59,28 @@ class Pool:
                 if stop_wanted():
                     raise _interrupted()
                 for future in done:
-                    yield running.pop(future), future.result()
+                    yield running.pop(future), _result(future)
 
     def end(self) -> None:
         """End the processes; nobody waits any more for what they still work on."""
         for child in set(active_children()) - self._others:
             child.kill()
         self._executor.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[R]) -> R:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise BenchmarkError(
+            "SW-B105",
+            "a process of the experiment ended before its cell was done",
+            expected="a process that computes a cell to its end",
+            got=str(error),
+            state="finished cells are kept; what was in work is lost",
+            remedy="see whether memory ran out, and start the same command again, perhaps with fewer --processes; a"
+            ' script that calls this has to do so under if __name__ == "__main__"',
+        ) from error
 
 
 def _set_up() -> None:

@@ -7,11 +7,13 @@ gpu     the paper's sizes, on a CUDA device
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from shieldwall.core.canonical import canonical_bytes
 from shieldwall.core.errors import ConfigError
 
 FAMILIES = ("opt", "bloom", "gpt2")
@@ -69,6 +71,13 @@ class Scale:
     map_rates: tuple[tuple[str, tuple[float, ...]], ...] = (("adamw", (3e-4, 1e-3, 3e-3)), ("sgd", (0.03, 0.3)))
     """Optimizers and the learning rates of each."""
     map_clippings: tuple[str, ...] = ("none", "stage", "model")
+
+    @property
+    def identity(self) -> str:
+        """What cells are known by: the name of one of `SCALES`, and a hash besides of any other that is called alike."""
+        if SCALES.get(self.name) == self:
+            return self.name
+        return f"{self.name}-{hashlib.sha256(canonical_bytes(asdict(self))).hexdigest()[:8]}"
 
 
 TINY = Scale(
