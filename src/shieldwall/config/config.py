@@ -9,7 +9,7 @@ from typing import Any, Self
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
-from shieldwall.config.checks import check_evaluation, check_model, check_pipeline, check_prompt
+from shieldwall.config.checks import check_evaluation, check_model, check_pipeline, check_prompt, check_response
 from shieldwall.config.reading import apply_override, read_toml
 from shieldwall.config.refusals import explain
 from shieldwall.config.sections import (
@@ -52,6 +52,7 @@ class Config(Section):
         check_model(self.model)
         check_evaluation(self.evaluation)
         check_prompt(self.data)
+        check_response(self.respond, self.verify)
         return self
 
     @classmethod

@@ -88,7 +88,7 @@ class WorkerProcesses:
         private = self.folder / "private"
         private.mkdir(mode=0o700, parents=True)
         gate, came = Gate.create(private, _RUN), asyncio.Event()
-        sentry = Sentry(_welcome(plan, settings), names, _SILENCE_S)
+        sentry = Sentry(_welcome(plan, settings))
 
         async def attached(name: str) -> None:
             await sentry.greet(name)
@@ -144,6 +144,7 @@ def _welcome(plan: Plan, settings: HostSettings) -> Any:
         threads=_THREADS,
         frame_bytes=_ROOMY_BYTES,
         state_bytes=_ROOMY_BYTES,
+        silence_s=_SILENCE_S,
     )
 
 

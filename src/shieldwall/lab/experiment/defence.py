@@ -107,12 +107,12 @@ def page(results: Results, scale: Scale) -> Page:
         claims=tuple(_claims(results, scale)),
         notes=(
             *_differences(rows),
-            "In the paper the skip layer is better than the clean run in all 8 rows, which says that its clean runs were"
-            " not at their best. Ours are early-stopped and tuned over the rates above; the best of these is the"
-            " greatest, and the curves still fall at the last step.",
-            "Without an attack nothing is skipped: that row shows that the response alone changes nothing.",
-            "The attacker of `restart` draws anew in each attempt at a step; the others' would strike each attempt alike,"
-            " and no attempt could succeed. Its count of alerts is not to be compared with theirs.",
+            "In the paper the skip layer is better than the clean run in all 8 rows, which says that its clean runs"
+            " were not at their best. Ours are early-stopped and tuned over the rates named here; where the greatest of"
+            " them is chosen, or the best point is the last, a clean run could be better still.",
+            "Without an attack nothing is skipped: that row shows that the response by itself changes nothing.",
+            "The attacker of `restart` draws anew in each attempt at a step: one who strikes each attempt alike would"
+            " let none succeed. Its count of alerts is not to be compared with the others'.",
         ),
         picture=draw_bars("Perplexity at forward rate 0.5, times the clean run's", _bars(rows), limit=1.0),
     )

@@ -74,7 +74,7 @@ class Scale:
 
     @property
     def identity(self) -> str:
-        """What cells are known by: the name of one of `SCALES`, and a hash besides of any other that is called alike."""
+        """What cells are known by: a name in `SCALES`, and a hash besides for any other scale of that name."""
         if SCALES.get(self.name) == self:
             return self.name
         return f"{self.name}-{hashlib.sha256(canonical_bytes(asdict(self))).hexdigest()[:8]}"
