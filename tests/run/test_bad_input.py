@@ -314,3 +314,13 @@ def test_a_device_without_bfloat16_is_said_so(monkeypatch: pytest.MonkeyPatch) -
             _refuse_types(section, torch.device("cuda"))
         _refuse_types(section, torch.device("cpu"))
     _refuse_types(ModelSection(), torch.device("cuda"))
+
+
+def test_a_response_without_checks_is_refused(tmp_path: Path) -> None:
+    """It could never act, and a run would look as if it were defended."""
+    for policy in ("skip", "restart"):
+        settings = overrides(f'respond.policy="{policy}"', "verify.policy=none")
+        result = shieldwall("train", "--run", tmp_path / policy, *settings)
+        assert result.code == 2
+        assert "SW-C105: a response has no effect where nothing is checked" in result.err
+        assert not (tmp_path / policy).exists()
