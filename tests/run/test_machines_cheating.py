@@ -26,12 +26,12 @@ LEAN = [
 ]
 """Three workers and few messages: each run here is four processes."""
 STEPS = [*LEAN, "run.steps=3"]
-LONG = [*LEAN, "run.steps=24"]
+LONG = [*LEAN, "run.steps=16"]
 """Time to ban somebody, or to stop the run, while it is on."""
 
 CHEAT, HONEST = 2, (1, 3)
+LIE: dict[str, Any] = {"kind": "sign_flip", "direction": "forward"}
 CHEATS: dict[str, dict[str, Any]] = {
-    "lying": {"kind": "sign_flip", "direction": "forward"},
     "falsely accusing": {"kind": "false_accusation"},
     "equivocating": {"kind": "equivocate", "from_step": 1},
     "poisoning its state": {"kind": "own_weights", "from_step": 1},
@@ -125,7 +125,7 @@ def test_a_cheat_is_named_and_revoked_and_nobody_else(cheat: dict[str, Any], pro
 def test_without_a_ban_a_cheat_stays(processes: Processes) -> None:
     begin(
         processes,
-        write_attack(processes.folder, stage=CHEAT, **CHEATS["lying"]),
+        write_attack(processes.folder, stage=CHEAT, **LIE),
         *LEAN,
         "run.steps=1",
         "respond.ban=false",
@@ -139,16 +139,17 @@ def test_without_a_ban_a_cheat_stays(processes: Processes) -> None:
 def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in(
     processes: Processes, clean_long: str
 ) -> None:
-    """The run is stopped once its cheat is gone, and waits, resumed, for the others as long as the test likes."""
+    """The run is stopped once its liar is gone, and waits, resumed, for the others as long as the test likes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    begin(processes, write_attack(processes.folder, stage=CHEAT, kind="sign_flip"), *LONG, address=address)
+    begin(processes, write_attack(processes.folder, stage=CHEAT, **LIE), *LONG, address=address)
     processes.wait_for(lambda: "worker-2 is expelled" in processes.said)
     assert processes.training
     processes.training.send_signal(signal.SIGINT)
     assert processes.training.wait() == 130, processes.said
     assert processes.workers[CHEAT].wait() == 1
+    assert {(line["worker"], line["kind"]) for line in fired(processes, CHEAT)} == {("worker-2", "sign_flip")}
     for number in HONEST:
         processes.workers[number].kill()
         processes.workers[number].wait()
@@ -172,7 +173,7 @@ def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in
     assert [processes.workers[number].wait() for number in HONEST] == [0] * 2
     assert {row["culprit"] for row in summary["verdicts"]} == {"worker-2"}
     assert summary["weights_root"] == clean_long
-    assert verify_ledger(processes.folder / "run").steps == 24
+    assert verify_ledger(processes.folder / "run").steps == 16
 
 
 def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, clean_long: str) -> None:
