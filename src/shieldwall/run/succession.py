@@ -29,7 +29,7 @@ class Succession:
 
     async def begin(self) -> None:
         """Announce the first view; nothing is held before."""
-        await self._announce()
+        await self._handover.begin(self._handover.shield.view(self.hosts), self.hosts)
 
     async def expel(self, culprit: str) -> str:
         """Let a successor take all that `culprit` held; gives the successor's name, "" where it held nothing.
