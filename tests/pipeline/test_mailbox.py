@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from shieldwall.core.ids import COORDINATOR
-from shieldwall.core.messages import Commit, Message
-from shieldwall.pipeline.mailbox import Mailbox
+import pytest
+
+from shieldwall.core.ids import COORDINATOR, Direction, Slot
+from shieldwall.core.messages import Commit, Discard, Message
+from shieldwall.pipeline.mailbox import Mailbox, StepDiscarded
 from shieldwall.transport import MemoryNetwork
 
 
@@ -39,3 +41,26 @@ def test_an_order_counts_from_its_arrival() -> None:
     orders, arrivals, (start_s, between_s, end_s) = asyncio.run(_take_late())
     assert orders == [Commit(step=1), Commit(step=2)]
     assert start_s <= arrivals[0] <= between_s <= arrivals[1] <= end_s
+
+
+def test_a_step_that_was_given_up_while_its_lane_computed_is_not_waited_for() -> None:
+    """Story: the coordinator gave a step up while a host computed. Nothing came after that, and the host waited for a
+    tensor for ever: it looked for the order only when something else came in."""
+
+    async def play() -> None:
+        network = MemoryNetwork()
+        host, desk = network.join("ash"), network.join(COORDINATOR)
+        mailbox = Mailbox(host)
+
+        async def compute() -> None:
+            await desk.send("ash", Discard(step=3))
+            while not mailbox._orders:
+                await asyncio.sleep(0)
+
+        await mailbox.meanwhile(compute())
+        slot = Slot(run="r", view=0, attempt=0, step=3, micro_batch=0, direction=Direction.FORWARD, stage=1)
+        with pytest.raises(StepDiscarded):
+            await mailbox.pump(slot)
+        assert await mailbox.take_order() == Discard(step=3)
+
+    asyncio.run(asyncio.wait_for(play(), 30))

@@ -15,6 +15,7 @@ import tomli_w
 from commands import overrides, shieldwall
 from processes import Processes
 
+from shieldwall.core.roots import weights_root
 from shieldwall.verify.ledger import verify_ledger
 
 LEAN = [
@@ -27,11 +28,11 @@ LEAN = [
 """Three workers and few messages: each run here is four processes."""
 STEPS = [*LEAN, "run.steps=3"]
 LONG = [*LEAN, "run.steps=24"]
-"""Time to ban somebody, or to stop the run, while it is on."""
+"""Time to stop the run while it is on."""
 
 CHEAT, HONEST = 2, (1, 3)
+LIE: dict[str, Any] = {"kind": "sign_flip", "direction": "forward"}
 CHEATS: dict[str, dict[str, Any]] = {
-    "lying": {"kind": "sign_flip", "direction": "forward"},
     "falsely accusing": {"kind": "false_accusation"},
     "equivocating": {"kind": "equivocate", "from_step": 1},
     "poisoning its state": {"kind": "own_weights", "from_step": 1},
@@ -125,7 +126,7 @@ def test_a_cheat_is_named_and_revoked_and_nobody_else(cheat: dict[str, Any], pro
 def test_without_a_ban_a_cheat_stays(processes: Processes) -> None:
     begin(
         processes,
-        write_attack(processes.folder, stage=CHEAT, **CHEATS["lying"]),
+        write_attack(processes.folder, stage=CHEAT, **LIE),
         *LEAN,
         "run.steps=1",
         "respond.ban=false",
@@ -139,16 +140,17 @@ def test_without_a_ban_a_cheat_stays(processes: Processes) -> None:
 def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in(
     processes: Processes, clean_long: str
 ) -> None:
-    """The run is stopped once its cheat is gone, and waits, resumed, for the others as long as the test likes."""
+    """The run is stopped once its liar is gone, and waits, resumed, for the others as long as the test likes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    begin(processes, write_attack(processes.folder, stage=CHEAT, kind="sign_flip"), *LONG, address=address)
+    begin(processes, write_attack(processes.folder, stage=CHEAT, **LIE), *LONG, address=address)
     processes.wait_for(lambda: "worker-2 is expelled" in processes.said)
     assert processes.training
     processes.training.send_signal(signal.SIGINT)
     assert processes.training.wait() == 130, processes.said
     assert processes.workers[CHEAT].wait() == 1
+    assert {(line["worker"], line["kind"]) for line in fired(processes, CHEAT)} == {("worker-2", "sign_flip")}
     for number in HONEST:
         processes.workers[number].kill()
         processes.workers[number].wait()
@@ -175,15 +177,14 @@ def test_a_banned_key_comes_back_with_no_ticket_and_a_used_ticket_lets_nobody_in
     assert verify_ledger(processes.folder / "run").steps == 24
 
 
-def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, clean_long: str) -> None:
-    begin(processes, None, *LONG)
-    processes.wait_for(lambda: processes.steps >= 1)
+def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, tmp_path: Path) -> None:
+    """The run would go on for as long as the test needs; it is stopped when others have taken over."""
+    endless = [*LEAN, "optimizer.schedule=constant"]
+    begin(processes, None, *endless, "run.steps=10000")
+    processes.wait_for(lambda: {each["state"] for each in seen(processes).values()} == {"working"})
     workers = seen(processes)
-    assert {(each["state"], tuple(each["stages"])) for each in workers.values()} == {
-        ("working", (stage,)) for stage in (1, 2, 3)
-    }
-    assert {name: each["duplicates"] for name, each in workers.items()} == {
-        "worker-1": [], "worker-2": [1], "worker-3": [2]
+    assert {name: (each["stages"], each["duplicates"]) for name, each in workers.items()} == {
+        "worker-1": ([1], []), "worker-2": ([2], [1]), "worker-3": ([3], [2])
     }  # fmt: skip
     for name, each in workers.items():
         home = processes.folder / f"home-{processes.number_of(name)}"
@@ -192,16 +193,28 @@ def test_a_ban_by_hand_takes_effect_while_the_run_is_on(processes: Processes, cl
         assert each["deadlines"]["silence_s"] >= 1.8
 
     assert shieldwall("ban", processes.folder / "run", "worker-2", "--why", "I know him").code == 0
-    banned = processes.number_of("worker-2")
-    assert processes.workers[banned].wait() == 1
-    assert "SW-T223" in processes.told(banned)
-    assert "I know him" in processes.told(banned)
-    summary = finished(processes)
-    assert "worker-2 is gone; initiator takes over what it held" in processes.said
-    assert [failure["worker"] for failure in summary["failures"]] == ["worker-2"]
-    assert (summary["verdicts"], summary["steps_lost"], summary["weights_root"]) == ([], 0, clean_long)
-    assert [worker.wait() for number, worker in processes.workers.items() if number != banned] == [0] * 2
-    assert seen(processes)["worker-2"]["state"] == "banned"
+    assert processes.workers[2].wait() == 1
+    assert "SW-T223" in processes.told(2)
+    assert "I know him" in processes.told(2)
+    processes.wait_for(lambda: "worker-2 is gone; initiator takes over what it held" in processes.said)
+    committed = processes.steps
+    processes.wait_for(lambda: processes.steps > committed + 1)
+    assert {name: each["state"] for name, each in seen(processes).items()} == {
+        "worker-1": "working", "worker-2": "banned", "worker-3": "working"
+    }  # fmt: skip
+    assert processes.training
+    processes.training.send_signal(signal.SIGINT)
+    assert processes.training.wait() == 130, processes.said
+
+    lines = [json.loads(line) for line in (processes.folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [failure["worker"] for line in lines for failure in line.get("failures", [])] == ["worker-2"]
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert not any("verdicts" in line for line in lines)
+    here = clean_root(tmp_path / "here", [*endless, f"run.steps={len(lines)}"])
+    (tmp_path / "kept").mkdir()
+    for file in (processes.folder / "run" / "checkpoints" / f"step-{len(lines)}").glob("model-*.safetensors"):
+        (tmp_path / "kept" / file.name).symlink_to(file)  # beside them lie the optimizer's
+    assert weights_root(tmp_path / "kept") == here
 
 
 @pytest.mark.parametrize(

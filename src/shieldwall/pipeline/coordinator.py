@@ -12,6 +12,7 @@ committed (design 4.3 to 4.7).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -153,18 +154,39 @@ class Coordinator:
 
         `frozen` is what training leaves alone.
         """
-        order = Assign(
-            stage=span.index,
-            stages=span.stages,
-            role=role,
-            first_layer=span.first,
-            last_layer=span.last,
-            state=state,
-            frozen=frozen or {},
-        )
-        await self._desk.send(host, order)
+        await self._desk.send(host, _assignment(span, state, frozen, role))
         await self._desk.take(Assigned)
         self._holders[role, span.index] = host
+
+    async def begin(self, view: View, hosts: Iterable[str]) -> None:
+        """Tell `hosts` for the first time who is to hold what, and everybody's keys.
+
+        If it fails: who is lost here or in `place` is found by the first step, as one that held what it was to hold.
+        """
+        self._view = view
+        for host in hosts:
+            await self._ask(host, view, Viewed)
+
+    async def place(
+        self,
+        host: str,
+        span: StageSpan,
+        state: StageState,
+        frozen: Mapping[str, Tensor] | None = None,
+        role: Role = Role.STAGE,
+    ) -> None:
+        """As `assign`, before the first step."""
+        self._holders[role, span.index] = host
+        await self._ask(host, _assignment(span, state, frozen, role), Assigned)
+
+    async def _ask(self, host: str, order: View | Assign, wanted: type[Viewed] | type[Assigned]) -> None:
+        """Give an order and wait for its answer, or until the host is lost; that others are is nothing here."""
+        if host not in self._desk.gone:
+            await self._desk.send(host, order)
+        while host not in self._desk.gone:
+            with suppress(HostsLost):
+                await self._desk.take(wanted, lambda report: report.host == host)
+                return
 
     async def release(self, host: str, stage: int, role: Role) -> None:
         """Let a host let go of a stage or duplicate that it does not count as holding any more."""
@@ -472,6 +494,18 @@ class Coordinator:
             stage=stage,
         )
         return NonFinite(host=self._holders[Role.STAGE, stage], slot=slot, what="a weight gradient")
+
+
+def _assignment(span: StageSpan, state: StageState, frozen: Mapping[str, Tensor] | None, role: Role) -> Assign:
+    return Assign(
+        stage=span.index,
+        stages=span.stages,
+        role=role,
+        first_layer=span.first,
+        last_layer=span.last,
+        state=state,
+        frozen=frozen or {},
+    )
 
 
 @lru_cache(maxsize=64)

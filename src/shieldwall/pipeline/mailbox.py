@@ -109,10 +109,13 @@ class Mailbox:
 
     async def pump(self, slot: Slot) -> None:
         """Wait for one message and sort it; `slot` is what the caller waits for."""
-        if slot.micro_batch in self.void:
-            raise MicroBatchVoid
+        self._check_wanted(slot)  # what came while the lane computed may have been the last to come
         await self._say()
         await self._sort(await self._endpoint.receive())
+        self._check_wanted(slot)
+
+    def _check_wanted(self, slot: Slot) -> None:
+        """Whether there is anything left to wait for."""
         if any(isinstance(order, Discard) for order, _ in self._orders):
             raise StepDiscarded
         if slot.micro_batch in self.void:

@@ -33,6 +33,11 @@ class Handover:
     frozen_of: Callable[[int], Mapping[str, Tensor]]
     on_view: Callable[[View], None]
 
+    async def begin(self, view: View, hosts: Sequence[Host]) -> None:
+        """As `announce`, before anybody holds anything."""
+        self.on_view(view)
+        await self.coordinator.begin(view, [host.name for host in hosts])
+
     async def announce(self, view: View, hosts: Sequence[Host]) -> None:
         """Tell the attackers of the run, if it has any, and then `hosts`."""
         self.on_view(view)

@@ -333,11 +333,11 @@ def _admission(defence: Defence | None, machines: Machines | None) -> Callable[[
 
 
 async def assign_both(coordinator: Coordinator, plan: Plan, holding: Holding) -> None:
-    """Hand a stage to its host, and to the host of its duplicate if it has one."""
+    """Hand a stage to its host, and to the host of its duplicate if it has one, before the first step."""
     stage, checker = holding.span.index, plan.checker_of(holding.span.index)
-    await coordinator.assign(plan.host_of(stage), holding.span, holding.state, holding.frozen)
+    await coordinator.place(plan.host_of(stage), holding.span, holding.state, holding.frozen)
     if checker is not None:
-        await coordinator.assign(checker, holding.span, holding.state, holding.frozen, Role.DUPLICATE)
+        await coordinator.place(checker, holding.span, holding.state, holding.frozen, Role.DUPLICATE)
 
 
 async def _without_moments(states: States) -> States:

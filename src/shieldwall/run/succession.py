@@ -41,7 +41,7 @@ class Succession:
 
     async def begin(self) -> None:
         """Announce the first view; nothing is held before."""
-        await self._announce()
+        await self._handover.begin(self._handover.shield.view(self.hosts), self.hosts)
 
     def dismiss(self, name: str) -> str:
         """Write down that somebody else is to hold what this host holds, which is not asked for anything any more.
