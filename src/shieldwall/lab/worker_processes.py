@@ -26,12 +26,14 @@ from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.run.deployment import deploy
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.run.machines.welcome import describe
 from shieldwall.schedule import Plan
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
 
 _RUN = "benchmark"
@@ -96,7 +98,10 @@ class WorkerProcesses:
 
         faults: list[ShieldwallError] = []
         hub = Hub(lambda *_: True, lambda _, error: faults.append(error), attached)
-        server = WireServer(hub, gate, Allowance(_ROOMY_BYTES, _ROOMY_BYTES), lambda _, error: faults.append(error))
+        facts = RunFacts(versions=package_versions())
+        server = WireServer(
+            hub, gate, Allowance(_ROOMY_BYTES, _ROOMY_BYTES), lambda _, error: faults.append(error), facts=facts
+        )
         port = await server.listen("127.0.0.1:0")
         sentry.stand(hub, server)
         watching = asyncio.create_task(sentry.watch())
