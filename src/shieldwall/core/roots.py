@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,17 @@ def tensors_root(home: Mapping[str, Path]) -> str:
         CheckpointError: SW-K102; a file is damaged.
     """
     digest = hashlib.sha256()
-    for name in sorted(home):
-        with open_safetensors(home[name]) as handle:
-            tensor = handle.get_tensor(name)
-        for text in (name, dtype_name(tensor.dtype), ",".join(str(size) for size in tensor.shape)):
-            digest.update(with_length(text))
-        digest.update(tensor_bytes(tensor))
+    with ExitStack() as stack:
+        opened = {path: stack.enter_context(open_safetensors(path)) for path in dict.fromkeys(home.values())}
+        for name in sorted(home):
+            _digest_tensor(digest, name, opened[home[name]].get_tensor(name))
     return digest.hexdigest()
+
+
+def _digest_tensor(digest: hashlib._Hash, name: str, tensor: Tensor) -> None:
+    for text in (name, dtype_name(tensor.dtype), ",".join(str(size) for size in tensor.shape)):
+        digest.update(with_length(text))
+    digest.update(tensor_bytes(tensor))
 
 
 def config_root(resolved: dict[str, Any]) -> str:
