@@ -37,7 +37,8 @@ from shieldwall.core.messages import (
     TensorFrame,
     Void,
 )
-from shieldwall.lab.small_run import MemoryRecord, _train_pipeline
+from shieldwall.lab.small_run import MemoryRecord
+from shieldwall.lab.small_run.train import train_pipeline_within
 from shieldwall.run import deployment
 from shieldwall.transport import Endpoint, MemoryNetwork
 from shieldwall.transport.memory import MemoryEndpoint
@@ -98,7 +99,7 @@ class World:
 
         async def train() -> Trained:
             async with asyncio.timeout(HANGS_S):
-                return await _train_pipeline(case, self.folder, MemoryRecord())
+                return await train_pipeline_within(case, self.folder, MemoryRecord())
 
         trained = asyncio.run(train())
         assert hook.fired > 0

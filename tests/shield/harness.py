@@ -13,7 +13,6 @@ from conftest import MakeModel
 from oracle import Case, Trained, assert_bit_equal, train_pipeline, train_reference
 from shieldwall.core.hooks import Hook
 from shieldwall.core.verdicts import CaseDirection, Verdict
-from shieldwall.lab import small_run
 from shieldwall.lab.attacked_run import Attacked, train_attacked
 from shieldwall.lab.shield_property.laws import named_before_commit
 from shieldwall.run.shield import Parties
@@ -93,5 +92,5 @@ def known_parties(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Parties]:
             super().__init__(names)
             made.append(self)
 
-    monkeypatch.setattr(small_run, "Parties", KnownParties)
+    monkeypatch.setattr("shieldwall.lab.small_run.train.Parties", KnownParties)
     return lambda: made[-1]

@@ -14,7 +14,6 @@ from shieldwall.core.ids import COORDINATOR, Direction
 from shieldwall.core.messages import Message, Note, Played, Shown, StateReport
 from shieldwall.core.signing import Statement
 from shieldwall.core.statements import Halt, Header, Refusal, Settlement
-from shieldwall.lab import small_run
 from shieldwall.run import deployment
 from shieldwall.run.shield import Parties
 from shieldwall.transport import MemoryNetwork
@@ -38,7 +37,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Say:
         networks.append(MemoryNetwork())
         return networks[-1]
 
-    monkeypatch.setattr(small_run, "Parties", KnownParties)
+    monkeypatch.setattr("shieldwall.lab.small_run.train.Parties", KnownParties)
     monkeypatch.setattr(deployment, "MemoryNetwork", make)
     return lambda said: networks[-1].deliver(BAD, COORDINATOR, Note(signed=parties[-1][BAD].sign(said)))
 
