@@ -15,7 +15,8 @@
     |   `-- LedgerError       SW-L1..  the ledger or its evidence is not what was signed
     `-- RunError              exit code 1: it happened on the way, the last whole checkpoint stands
         |-- NonFiniteError    SW-N...  a NaN or an infinity
-        |-- StorageError      SW-S...  the disk refused
+        |-- StorageError      SW-S1..  the disk refused
+        |-- NoMemoryError     SW-S2..  there was not enough memory
         |-- TransportError    SW-T1..  a message that should not be
         |-- EnrolmentError    SW-T22.  the run does not let this machine in
         |-- BenchmarkError    SW-B...  a process that a benchmark needs ended or hung
@@ -162,6 +163,10 @@ class NonFiniteError(RunError):
 
 class StorageError(RunError):
     """The disk refused; what was being written is gone, what was there before stands."""
+
+
+class NoMemoryError(RunError):
+    """There was not enough memory for what had to be held or computed."""
 
 
 class TransportError(RunError):

@@ -19,6 +19,9 @@ COORDINATOR = "coordinator"
 SERVER = "server"
 """The initiator's central server: in a star every tensor and statement between hosts passes it."""
 
+MUSTER = "muster"
+"""The initiator's party that hears what a worker on another machine can do, and that one cannot go on."""
+
 
 class Direction(StrEnum):
     """Which way a tensor travels through the pipeline."""

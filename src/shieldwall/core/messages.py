@@ -102,6 +102,8 @@ class Welcome:
     """The largest message with the state of a stage."""
     silence_s: float
     """Who says nothing for so long is gone, or the line to it is."""
+    rows: int = 1
+    """Tokens of a micro-batch: with as many a worker measures its speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,6 +438,8 @@ class Gone:
     host: str
     silent_s: float
     """For how long nothing had been heard of it when that was noticed."""
+    kind: str = "gone"
+    """Why: "gone", or what it said itself before it went, as in `Unable`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,6 +454,25 @@ class Leaving:
     """News for the coordinator from a host itself: it wants to go, and works on until it is let go."""
 
     host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Able:
+    """News for the run's muster from a worker: what its machine can do, as it says. It is a claim and nothing more."""
+
+    host: str
+    passes_per_s: float
+    """Of the standard probe of `run/machines/speed.py`, in the run's threads and type of numbers."""
+    memory_bytes: int
+    """What it may take of memory before it holds anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unable:
+    """News for the run's muster from a worker: it cannot go on, and ends. `kind` is "memory" or "disk"."""
+
+    host: str
+    kind: str
 
 
 Order = (
@@ -488,5 +511,5 @@ Report = (
     | StateReport
     | NonFinite
 )
-News = Gone | Came | Leaving
+News = Gone | Came | Leaving | Able | Unable
 Message = TensorFrame | Note | Relay | Order | Report | News

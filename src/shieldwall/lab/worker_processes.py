@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall.core.errors import ShieldwallError
-from shieldwall.core.ids import INITIATOR
+from shieldwall.core.ids import INITIATOR, MUSTER
 from shieldwall.lab.bad_lines import LineTask, bad_lines
 from shieldwall.lab.children import QUIET, START_WITHIN, end, not_there
 from shieldwall.pipeline.coordinator import Coordinator
@@ -98,6 +98,7 @@ class WorkerProcesses:
 
         faults: list[ShieldwallError] = []
         hub = Hub(lambda *_: True, lambda _, error: faults.append(error), attached)
+        hub.join(MUSTER)  # what workers say of their speed is nothing here
         facts = RunFacts(versions=package_versions())
         server = WireServer(
             hub, gate, Allowance(_ROOMY_BYTES, _ROOMY_BYTES), lambda _, error: faults.append(error), facts=facts

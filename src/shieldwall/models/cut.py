@@ -29,6 +29,8 @@ def balance_cut(
     host_of_stage: Sequence[str],
     speed_of_host: dict[str, float],
     checker_of_stage: Mapping[int, str] | None = None,
+    *,
+    excess: Callable[[Sequence[int]], int] | None = None,
 ) -> list[int]:
     """Layers of each stage such that the longest time that any host needs is least.
 
@@ -40,6 +42,8 @@ def balance_cut(
         host_of_stage: for each stage the name of its host.
         speed_of_host: relative speed of each host, above 0.
         checker_of_stage: the host of each duplicate, by stage; checking costs it what the stage costs.
+        excess: bytes by which a cut is more than the hosts' memories hold. The less of that the better, before all
+            else: the result has none if any cut has none, where all cuts can be tried.
 
     Returns:
         Number of layers of each stage, at least 1 each.
@@ -51,7 +55,8 @@ def balance_cut(
     check_cut(even_cut(layers, stages) if stages <= layers else [], layers=layers, stages=stages)
 
     def loads(cut: Sequence[int]) -> list[float]:
-        return _host_loads(cut, seconds, host_of_stage, speed_of_host, checker_of_stage or {})
+        over = [float(excess(cut))] if excess else []
+        return [*over, *_host_loads(cut, seconds, host_of_stage, speed_of_host, checker_of_stage or {})]
 
     if _number_of_cuts(layers, stages) <= _EXHAUSTIVE_CUTS:
         return min(_all_cuts(layers, stages), key=loads)

@@ -311,6 +311,10 @@ class Coordinator:
         """Hosts that cannot be reached, whatever they hold, and how long each had been silent."""
         return self._desk.gone
 
+    def why_gone(self, host: str) -> str:
+        """Of a host that cannot be reached: "gone", or what it said itself before it went."""
+        return self._desk.why.get(host, "gone")
+
     def drop_reports(self) -> None:
         """Nothing is in work: what was asked for so far is not waited for any more."""
         self._desk.forget()

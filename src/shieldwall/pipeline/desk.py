@@ -52,6 +52,8 @@ class Desk:
         self.dropped = Dropped(endpoint.name)
         self.gone: dict[str, float] = {}
         """Hosts that cannot be reached, and for how long nothing had been heard of each when that was noticed."""
+        self.why: dict[str, str] = {}
+        """Why each of them is gone, in the words of the news."""
         self.met: set[str] = set()
         """Everybody who was ever said to have come."""
         self.came: list[str] = []
@@ -137,6 +139,7 @@ class Desk:
         self.came = [host for host in self.came if host != news.host]
         self.leaving.pop(news.host, None)
         self.gone[news.host] = news.silent_s
+        self.why[news.host] = news.kind
         if self._is_needed(news.host) or any(host == news.host for host, *_ in self._asked):
             raise HostsLost([news.host])
 

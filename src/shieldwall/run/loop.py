@@ -21,7 +21,7 @@ from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
 from shieldwall.run.folder import RunFolder, append_line
 from shieldwall.run.lateness import STEPS, TIMES, Lateness
-from shieldwall.run.losses import Losses, nobody_else
+from shieldwall.run.losses import GONE_AS, Losses, nobody_else
 from shieldwall.run.planning import RunPlan
 from shieldwall.run.plans import Plans
 from shieldwall.run.responder import Course, Responder
@@ -266,15 +266,16 @@ class TrainingLoop:
         tools, settled = self._tools, False
         if tools.succession is None:
             for name, silent_s in tools.coordinator.lost.items():
-                tools.losses.add(self._progress.step, name, silent_s)
+                tools.losses.add(self._progress.step, name, silent_s, tools.coordinator.why_gone(name))
             raise nobody_else(tools.coordinator.lost, tools.folder.path)
         while not settled:
             tools.coordinator.drop_reports()
             self._take_in_arrivals()
             gone = dict(tools.coordinator.gone)
             for name, successor in tools.succession.dismiss_lost().items():
-                tools.losses.add(self._progress.step, name, gone[name])
-                tools.view.note(f"{name} is gone; {successor} takes over what it held")
+                why = tools.coordinator.why_gone(name)
+                tools.losses.add(self._progress.step, name, gone[name], why)
+                tools.view.note(f"{name} {GONE_AS.get(why, 'is gone')}; {successor} takes over what it held")
             with contextlib.suppress(HostsLost):
                 await tools.succession.settle()
                 settled = True

@@ -10,6 +10,9 @@ from typing import Any
 
 from shieldwall.core.errors import StateLostError
 
+GONE_AS = {"memory": "has run out of memory", "disk": "has no room on its disk"}
+"""How it is said why a worker went, by kind; of all others that it is gone."""
+
 
 def nobody_else(lost: Mapping[str, float], folder: Path) -> StateLostError:
     """The error SW-V301.

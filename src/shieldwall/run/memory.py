@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import psutil
@@ -38,13 +39,18 @@ def stage_bytes(
 
 
 def available_bytes(device: torch.device) -> int:
-    """Bytes that this process may still take on `device`."""
+    """Bytes that this process may still take on `device`, by what is free, its container's limit and its own."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    used = psutil.Process().memory_info()
     free = int(psutil.virtual_memory().available)
     if _CONTAINER_LIMIT.exists() and (limit := _CONTAINER_LIMIT.read_text().strip()).isdigit():
-        return min(free, int(limit) - int(psutil.Process().memory_info().rss))
-    return free
+        free = min(free, int(limit) - int(used.rss))
+    for name, taken in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", 0))):
+        soft, _ = resource.getrlimit(name)
+        if soft != resource.RLIM_INFINITY:
+            free = min(free, soft - int(taken))
+    return max(0, free)
 
 
 def refuse_too_large(memory_bytes: dict[str, int], device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,133 @@ def configured_source(config: Config) -> ModelSource:
     return source
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Makes plans for one run on any hosts, from what was measured once. Made by `measure`."""
+
+    config: Config
+    model: ModelSettings
+    device: torch.device
+    costs: ModelCosts
+    """Of each unit, on this machine."""
+    row_tokens: int
+    """In the longest row that the run will see."""
+
+    @classmethod
+    def measure(cls, config: Config, source: ModelSource, row_tokens: int | None = None) -> Planner:
+        """Look at the model and this machine; raises as `plan_run`."""
+        device = find_device(config)
+        if config.pipeline.cut != "auto":
+            check_cut(config.pipeline.cut, layers=source.layers, stages=config.pipeline.stages)
+        model = model_settings(config, source, device)
+        check_adapter(config.model, source, model)
+        longest = row_tokens or config.data.block_tokens
+        costs = measure_model(model, device=device, batch=config.micro_batch_size, block_tokens=longest)
+        return cls(config=config, model=model, device=device, costs=costs, row_tokens=longest)
+
+    @property
+    def unit_seconds(self) -> UnitSeconds:
+        """What each unit takes for one micro-batch."""
+        costs = self.costs
+        return UnitSeconds(
+            embeddings=costs.embeddings.forward_s + costs.embeddings.backward_s,
+            layers=tuple(layer.forward_s + layer.backward_s for layer in costs.layers),
+            head=costs.head.forward_s + costs.head.backward_s,
+        )
+
+    def usual(self) -> RunPlan:
+        """The plan for the hosts that the configuration names, as if each were a process of this machine."""
+        hosts, cut = configured_hosts(self.config), self.config.pipeline.cut
+        return self.plan(hosts, cut if cut != "auto" else balanced(self.unit_seconds, hosts))
+
+    def plan(self, hosts: Sequence[Host], cut: list[int]) -> RunPlan:
+        """The plan of a step on these hosts with this cut.
+
+        Raises:
+            PlanError: SW-P101, unknown schedule.
+        """
+        config, model = self.config, self.model
+        spans = spans_of(cut)
+        units = [self.units(span) for span in spans]
+        seconds = _stage_costs(units, gradient_checkpointing=config.pipeline.gradient_checkpointing)
+        plan = make_plan(
+            config.pipeline.schedule,
+            config.pipeline.stages,
+            config.pipeline.micro_batches,
+            hosts,
+            seconds,
+            when=_when(config),
+            topology=config.pipeline.topology,
+        )
+        compression = compression_of(config, model)
+        arithmetic = name_arithmetic(
+            self.device,
+            threads=config.run.threads,
+            attention=model.attention,
+            dtype=model.arithmetic,
+            optimizer=optimizer_settings(config).name,
+            compression=compression,
+        )
+        border_BTD = (config.micro_batch_size, self.row_tokens, int(model.config.hidden_size))
+        return RunPlan(
+            plan,
+            spans,
+            seconds,
+            self.host_bytes(plan.hosts, spans, InFlight.of(plan)),
+            model,
+            self.device,
+            arithmetic,
+            border_bytes=compression.sent_bytes(border_BTD),
+        )
+
+    def units(self, span: StageSpan) -> list[UnitCost]:
+        """What a stage consists of."""
+        units = [self.costs.layers[index] for index in span.layers]
+        if span.embeddings:
+            units.append(self.costs.embeddings)
+        if span.head:
+            units.append(self.costs.head)
+        return units
+
+    def host_bytes(self, hosts: Sequence[Host], spans: Sequence[StageSpan], in_flight: InFlight) -> dict[str, int]:
+        """Peak need of each host, duplicates and gradients that are held apart included."""
+        config = self.config
+        settings, apart = optimizer_settings(config), config.pipeline.micro_batches if _when(config) else 1
+
+        def need(stage: int, kept: int) -> int:
+            checkpointing = config.pipeline.gradient_checkpointing
+            return stage_bytes(
+                self.units(spans[stage]), kept, settings, gradient_checkpointing=checkpointing, gradients_apart=apart
+            )
+
+        return {
+            host.name: sum(need(stage, in_flight.of_stages.get(stage, 0)) for stage in host.stages)
+            + sum(need(stage, in_flight.of_duplicates.get(stage, 0)) for stage in host.duplicates)
+            for host in hosts
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """How many micro-batches are kept at once, by stage: what memory for activations grows with."""
+
+    of_stages: Mapping[int, int]
+    of_duplicates: Mapping[int, int]
+
+    @classmethod
+    def of(cls, plan: Plan) -> InFlight:
+        """As a plan has it."""
+        return cls(peak_in_flight(plan), peak_in_flight_of_duplicates(plan))
+
+    def or_more(self, other: InFlight) -> InFlight:
+        """The larger of both, stage by stage."""
+        return InFlight(_larger(self.of_stages, other.of_stages), _larger(self.of_duplicates, other.of_duplicates))
+
+
+def _larger(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    return {stage: max(one.get(stage, 0), other.get(stage, 0)) for stage in one.keys() | other.keys()}
+
+
 def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None) -> RunPlan:
     """Measure the model on this machine, cut it and plan a step.
 
@@ -232,47 +359,7 @@ def plan_run(config: Config, source: ModelSource, row_tokens: int | None = None)
         PlanError: SW-P101, unknown schedule.
         ConfigError: SW-C106, the device is not there.
     """
-    device = find_device(config)
-    hosts = _hosts(config)
-    stages = config.pipeline.stages
-    if config.pipeline.cut != "auto":
-        check_cut(config.pipeline.cut, layers=source.layers, stages=stages)
-    model = model_settings(config, source, device)
-    check_adapter(config.model, source, model)
-    costs = measure_model(
-        model,
-        device=device,
-        batch=config.micro_batch_size,
-        block_tokens=row_tokens or config.data.block_tokens,
-    )
-    cut = config.pipeline.cut if config.pipeline.cut != "auto" else _balanced(costs, hosts)
-    spans = spans_of(cut)
-    units = [_units(costs, span) for span in spans]
-    seconds = _stage_costs(units, gradient_checkpointing=config.pipeline.gradient_checkpointing)
-    when = _when(config)
-    plan = make_plan(
-        config.pipeline.schedule,
-        stages,
-        config.pipeline.micro_batches,
-        hosts,
-        seconds,
-        when=when,
-        topology=config.pipeline.topology,
-    )
-    memory = _host_bytes(config, plan, units)
-    optimizer = optimizer_settings(config).name
-    compression = compression_of(config, model)
-    arithmetic = name_arithmetic(
-        device,
-        threads=config.run.threads,
-        attention=model.attention,
-        dtype=model.arithmetic,
-        optimizer=optimizer,
-        compression=compression,
-    )
-    border_BTD = (config.micro_batch_size, row_tokens or config.data.block_tokens, int(model.config.hidden_size))
-    border_bytes = compression.sent_bytes(border_BTD)
-    return RunPlan(plan, spans, seconds, memory, model, device, arithmetic, border_bytes=border_bytes)
+    return Planner.measure(config, source, row_tokens).usual()
 
 
 def _when(config: Config) -> When | None:
@@ -280,24 +367,6 @@ def _when(config: Config) -> When | None:
     if not config.checks:
         return None
     return "before_use" if config.verify.when == "before_use" else "before_commit"
-
-
-def _host_bytes(config: Config, plan: Plan, units: list[list[UnitCost]]) -> dict[str, int]:
-    """Peak need of each host, duplicates and gradients that are held apart included."""
-    settings, apart = optimizer_settings(config), plan.micro_batches if plan.when else 1
-    of_stages, of_duplicates = peak_in_flight(plan), peak_in_flight_of_duplicates(plan)
-
-    def need(stage: int, in_flight: int) -> int:
-        checkpointing = config.pipeline.gradient_checkpointing
-        return stage_bytes(
-            units[stage], in_flight, settings, gradient_checkpointing=checkpointing, gradients_apart=apart
-        )
-
-    return {
-        host.name: sum(need(stage, of_stages[stage]) for stage in host.stages)
-        + sum(need(stage, of_duplicates[stage]) for stage in host.duplicates)
-        for host in plan.hosts
-    }
 
 
 def refuse_hopeless(config: Config, source: ModelSource) -> None:
@@ -336,15 +405,30 @@ def find_device(config: Config) -> torch.device:
     return device
 
 
-def _hosts(config: Config) -> tuple[Host, ...]:
+def configured_hosts(config: Config) -> tuple[Host, ...]:
     """The initiator with both ends, and the workers with the middle stages in turn; all share this machine."""
-    stages = config.pipeline.stages
-    middle = range(1, stages - 1)
-    held = [tuple(dict.fromkeys((0, stages - 1)))]
-    held += [tuple(middle[index :: config.workers]) for index in range(config.workers)]
     names = [INITIATOR, *(worker_name(index) for index in range(config.workers))]
     speeds = config.pipeline.speeds or [1.0] * len(names)
-    hosts = tuple(Host(name, mine, speed, _THIS_MACHINE) for name, mine, speed in zip(names, held, speeds, strict=True))
+    return deal(config, dict(zip(names, speeds, strict=True)), _THIS_MACHINE)
+
+
+def deal(config: Config, speeds: Mapping[str, float], processor: str | None = None) -> tuple[Host, ...]:
+    """The initiator with both ends, and the others with the middle stages in turn, and duplicates where work is
+    checked.
+
+    Args:
+        config: of the run.
+        speeds: by host, the initiator first.
+        processor: that all of them share; each has its own if not given.
+
+    Raises:
+        PlanError: SW-P127; a worker would hold a stage and its duplicate.
+    """
+    stages, workers = config.pipeline.stages, len(speeds) - 1
+    middle = range(1, stages - 1)
+    held = [tuple(dict.fromkeys((0, stages - 1)))]
+    held += [tuple(middle[index::workers]) for index in range(workers)]
+    hosts = tuple(Host(name, mine, speed, processor) for (name, speed), mine in zip(speeds.items(), held, strict=True))
     return with_duplicates(hosts) if config.checks else hosts
 
 
@@ -353,16 +437,14 @@ def spare_names(config: Config) -> list[str]:
     return [worker_name(config.workers + index) for index in range(config.pipeline.spares)]
 
 
-def _balanced(costs: ModelCosts, hosts: tuple[Host, ...]) -> list[int]:
-    seconds = UnitSeconds(
-        embeddings=costs.embeddings.forward_s + costs.embeddings.backward_s,
-        layers=tuple(layer.forward_s + layer.backward_s for layer in costs.layers),
-        head=costs.head.forward_s + costs.head.backward_s,
-    )
+def balanced(
+    seconds: UnitSeconds, hosts: Sequence[Host], excess: Callable[[Sequence[int]], int] | None = None
+) -> list[int]:
+    """The cut with which the busiest of these hosts is least busy, checks included; `excess` as for `balance_cut`."""
     host_of_stage = {stage: host.name for host in hosts for stage in host.stages}
     ordered = [host_of_stage[stage] for stage in range(len(host_of_stage))]
     checkers = {stage: host.name for host in hosts for stage in host.duplicates}
-    return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts}, checkers)
+    return balance_cut(seconds, ordered, {host.name: host.speed for host in hosts}, checkers, excess=excess)
 
 
 def _stage_costs(units: list[list[UnitCost]], *, gradient_checkpointing: bool) -> StageCosts:
@@ -372,15 +454,6 @@ def _stage_costs(units: list[list[UnitCost]], *, gradient_checkpointing: bool) -
     if gradient_checkpointing:
         backward_s = tuple(map(sum, zip(forward_s, backward_s, strict=True)))
     return StageCosts(forward_s=forward_s, backward_s=backward_s)
-
-
-def _units(costs: ModelCosts, span: StageSpan) -> list[UnitCost]:
-    units = [costs.layers[index] for index in span.layers]
-    if span.embeddings:
-        units.append(costs.embeddings)
-    if span.head:
-        units.append(costs.head)
-    return units
 
 
 def plan(config: Config | None = None) -> RunPlan:

@@ -34,6 +34,7 @@ from shieldwall.run.detours import Detours
 from shieldwall.run.dismissal import Dismissal
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
+from shieldwall.run.fitting import fit_machines, record_fit, room_on
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
 from shieldwall.run.lateness import Lateness
@@ -42,13 +43,22 @@ from shieldwall.run.losses import Losses
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.muster import Machines, Muster
 from shieldwall.run.machines.sentry import allowed_silence_s
+from shieldwall.run.machines.speed import Probe
 from shieldwall.run.machines.welcome import describe
 from shieldwall.run.materials import Materials
 from shieldwall.run.model import compression_of
-from shieldwall.run.planning import RunPlan, optimizer_settings, spare_names
+from shieldwall.run.planning import (
+    InFlight,
+    Planner,
+    RunPlan,
+    configured_hosts,
+    optimizer_settings,
+    spare_names,
+)
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
+from shieldwall.run.uneven import least_bytes
 from shieldwall.run.watch import Watch, expelled_before
 from shieldwall.schedule import Host, Plan
 
@@ -64,6 +74,8 @@ class TrainingSession:
     folder: RunFolder
     materials: Materials
     run_plan: RunPlan
+    planner: Planner
+    """Makes the plan anew for machines, where it is not settled by the configuration."""
     checkpoints: Checkpoints
     start: Checkpoint | None
     view: ProgressView
@@ -98,7 +110,20 @@ class TrainingSession:
             seed=config.run.seed,
         )
         async with self._machines(settings) as machines:
-            return await self._play(settings, feed, origin, skeleton, machines)
+            session, spares = self._fitted(machines) if machines else (self, spare_names(config))
+            return await session._play(settings, feed, origin, skeleton, machines, spares)
+
+    def _fitted(self, machines: Machines) -> tuple[TrainingSession, list[str]]:
+        """The same with the plan that fits the machines which are there, and who is a spare of those whom it names."""
+        workers = [host.name for host in configured_hosts(self.config) if host.name != INITIATOR]
+        spares = spare_names(self.config)
+        if self.config.pipeline.cut != "auto":
+            return self, spares
+        found = fit_machines(self.planner, machines, self.folder, workers, spares)
+        record_fit(self.folder, run_steps(self.config, len(self.materials.blocks.train)), found, machines)
+        for reason in found.reasons:
+            self.view.note(reason)
+        return replace(self, run_plan=found.run_plan), list(found.spares)
 
     async def _play(
         self,
@@ -107,9 +132,10 @@ class TrainingSession:
         origin: Origin,
         skeleton: PreTrainedModel,
         machines: Machines | None,
+        spares: list[str],
     ) -> LoopResult:
         config, source = self.config, self.materials.source
-        run_plan, spares = self._deal(machines)
+        run_plan, spares = self._deal(machines, spares)
         attackers = hire_attackers(config, run_plan.plan.hosts, spare_names(config), settings.compression)
         holdings = stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype)
         defence = self._raise_shield(settings, run_plan, spares, holdings, machines.keys if machines else {})
@@ -130,7 +156,8 @@ class TrainingSession:
         try:
             async with deployment as coordinator:
                 handover = self._handover(coordinator, defence, attackers, machines)
-                succession = await self._begin(defence, handover, run_plan.plan.hosts, spares)
+                has_room = room_on(machines, self.planner, run_plan)
+                succession = await self._begin(defence, handover, run_plan.plan.hosts, spares, has_room)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
                 tools = LoopTools(
@@ -186,6 +213,7 @@ class TrainingSession:
             yield None
             return
         config, plan, needs = self.config, self.run_plan.plan, self.run_plan.memory_bytes
+        settled, rows = config.pipeline.cut != "auto", config.micro_batch_size * self.planner.row_tokens
         muster = Muster(
             folder=self.folder,
             run=config.run.name,
@@ -198,10 +226,14 @@ class TrainingSession:
                 checked=config.checks,
                 threads=config.run.threads,
                 frame_bytes=self.run_plan.border_bytes,
-                state_bytes=max(needs.values()),
+                state_bytes=max(needs.values()) if settled else sum(needs.values()),
                 silence_s=allowed_silence_s(self.run_plan.costs),
+                rows=rows,
             ),
-            worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0),
+            worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0)
+            if settled
+            else least_bytes(self.planner, InFlight.of(plan)),
+            own_passes_per_s=Probe.of(settings.model, rows).passes_per_s(self.run_plan.device),
             patience_s=_RETURN_PATIENCE_S if self.losses.workers else None,
             view=self.view,
             stop_wanted=self.stop_wanted,
@@ -210,9 +242,9 @@ class TrainingSession:
         async with muster.gather([*names, *spare_names(config)]) as machines:
             yield machines
 
-    def _deal(self, machines: Machines | None) -> tuple[RunPlan, list[str]]:
+    def _deal(self, machines: Machines | None, spares: list[str]) -> tuple[RunPlan, list[str]]:
         """Who holds what at the start, and who is a spare: others stand in for workers that are not there."""
-        run_plan, spares = self.run_plan, spare_names(self.config)
+        run_plan = self.run_plan
         if machines is None:
             return run_plan, spares
         spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
@@ -273,12 +305,17 @@ class TrainingSession:
         return Handover(coordinator, defence.shield, self.run_plan.spans, defence.frozen_of, on_view)
 
     async def _begin(
-        self, defence: Defence | None, handover: Handover | None, hosts: Sequence[Host], spares: Sequence[str]
+        self,
+        defence: Defence | None,
+        handover: Handover | None,
+        hosts: Sequence[Host],
+        spares: Sequence[str],
+        has_room: Callable[[Host], bool],
     ) -> Succession | None:
         """Announce the first view."""
         if defence is None or handover is None:
             return None
-        succession = Succession(handover, hosts, spares, portions=self.run_plan.plan.hosts)
+        succession = Succession(handover, hosts, spares, portions=self.run_plan.plan.hosts, has_room=has_room)
         await succession.begin()
         self.view.note(f"run key {defence.fingerprint}")
         return succession

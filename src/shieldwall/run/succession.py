@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import StageState
@@ -25,6 +25,7 @@ class Succession:
         hosts: who holds what now.
         spares: workers that hold nothing yet, first come first served.
         portions: how the stages were dealt out when everybody was there.
+        has_room: whether a host's memory holds what it would hold.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Succession:
         if name not in [host.name for host in self.hosts]:
             return ""
         self._spares = [spare for spare in self._spares if spare not in self._coordinator.gone]
-        successor = self._spares.pop(0) if self._spares else INITIATOR
+        successor = self._first_with_room(lambda spare: without(self.hosts, name, spare)) or INITIATOR
         self.hosts = without(self.hosts, name, successor)
         for (role, stage), holder in self._coordinator.holders.items():
             if holder == name:
@@ -99,11 +100,21 @@ class Succession:
         relieved_by: dict[str, tuple[int, ...]] = {}
         mine = next(set(host.stages) for host in self.hosts if host.name == INITIATOR)
         for stages in self._portions:
-            if self._spares and stages and mine.issuperset(stages):
-                helper = self._spares.pop(0)
+            if not (stages and mine.issuperset(stages)):
+                continue
+            helper = self._first_with_room(lambda spare, stages=stages: relieved(self.hosts, stages, spare))  # type: ignore[misc]
+            if helper:
                 self.hosts = relieved(self.hosts, stages, helper)
                 relieved_by[helper] = stages
         return relieved_by
+
+    def _first_with_room(self, then: Callable[[str], Sequence[Host]]) -> str:
+        """Takes the first spare whose memory holds what it would hold `then`; "" where there is none."""
+        for spare in self._spares:
+            if all(self._has_room(host) for host in then(spare) if host.name == spare):
+                self._spares.remove(spare)
+                return spare
+        return ""
 
     def add_spare(self, name: str) -> None:
         """Somebody is there who holds nothing yet."""

@@ -16,11 +16,11 @@ from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import InputError, RunFolderError, StateLostError
 from shieldwall.core.files import write_whole
 from shieldwall.core.hooks import Hook
+from shieldwall.core.ids import INITIATOR
 from shieldwall.core.lines import read_lines
 from shieldwall.core.roots import weights_root
 from shieldwall.dashboard.board import BoardView, require_tensorboard
 from shieldwall.dashboard.progress import ProgressView, SilentView, Views
-from shieldwall.dashboard.recorded import garbled, read_json
 from shieldwall.models.adapter_folder import AdapterFolder
 from shieldwall.models.adapters import PEFT_PREFIX
 from shieldwall.models.weights import WeightFiles
@@ -28,6 +28,7 @@ from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints
 from shieldwall.run.attackers import check_attacks, refuse_elsewhere, refuse_idle
 from shieldwall.run.corpus import describe_rows, run_steps
 from shieldwall.run.defence import check_record, is_over
+from shieldwall.run.fitting import cut_before, joined_before
 from shieldwall.run.folder import (
     RunFolder,
     create,
@@ -43,7 +44,7 @@ from shieldwall.run.losses import Losses
 from shieldwall.run.machines.listen import Listen, choose_transport
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
-from shieldwall.run.planning import RunPlan, configured_source, find_device, plan_run, refuse_hopeless, spare_names
+from shieldwall.run.planning import Planner, RunPlan, configured_source, find_device, refuse_hopeless, spare_names
 from shieldwall.run.returns import RESUMED, STATE_LOST, go_back, steps_lost
 from shieldwall.run.session import TrainingSession
 from shieldwall.run.signals import stop_signals
@@ -130,15 +131,19 @@ def _train_locked(
         refuse_hopeless(config, configured_source(config))
         materials = gather_materials(config, folder.initial)
         blocks = materials.blocks
-        run_plan = plan_run(
+        planner = Planner.measure(
             _as_cut_before(config, folder), materials.source, max(blocks.train.longest, blocks.eval.longest)
         )
+        run_plan = planner.usual()
         check_attacks(config, run_plan.plan.hosts, spare_names(config))
         steps = run_steps(config, len(materials.blocks.train))
         refuse_idle(config, steps)
-        refuse_too_large(run_plan.memory_bytes, run_plan.device)
+        if listen is None:
+            refuse_too_large(run_plan.memory_bytes, run_plan.device)
+        elif config.pipeline.cut != "auto":  # else what fits is seen when it is known who is there
+            refuse_too_large({INITIATOR: run_plan.memory_bytes[INITIATOR]}, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
-        numbers = {"steps": steps, **run_plan.to_json()}
+        numbers = {"steps": steps, **run_plan.to_json(), **joined_before(folder)}
         write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
@@ -158,6 +163,7 @@ def _train_locked(
             folder=folder,
             materials=materials,
             run_plan=run_plan,
+            planner=planner,
             checkpoints=checkpoints,
             start=start,
             view=view,
@@ -205,16 +211,14 @@ def _kept_roots(config: Config, run_plan: RunPlan, materials: Materials) -> dict
 
 
 def _as_cut_before(config: Config, folder: RunFolder) -> Config:
-    """Where a ledger was begun: with the cut that its state roots are of, however costs come out this time.
+    """Where a run was begun that keeps its cut: with that cut, however costs come out this time.
 
     Raises:
         RunFolderError: SW-R107; plan.json is not what the run wrote.
     """
-    if config.pipeline.cut != "auto" or not folder.ledger.exists():
+    cut = cut_before(folder) if config.pipeline.cut == "auto" else None
+    if cut is None:
         return config
-    cut = read_json(folder.plan).get("cut")
-    if not isinstance(cut, list) or not all(type(layers) is int for layers in cut):
-        raise garbled(folder.plan, f"cut: {cut!r}", "the layers of each stage")
     return config.model_copy(update={"pipeline": config.pipeline.model_copy(update={"cut": cut})})
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from shieldwall.core.errors import TransportError
-from shieldwall.core.ids import COORDINATOR, SERVER
+from shieldwall.core.ids import COORDINATOR, MUSTER, SERVER
 from shieldwall.core.messages import Message
 from shieldwall.transport.memory import MemoryNetwork
 
-_CENTRE = frozenset({COORDINATOR, SERVER})
+_CENTRE = frozenset({COORDINATOR, MUSTER, SERVER})
 
 
 def touches_centre(sender: str, destination: str) -> bool:

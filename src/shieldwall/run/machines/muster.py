@@ -11,10 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 from shieldwall.core.errors import Interrupted, ShieldwallError
+from shieldwall.core.ids import MUSTER
 from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
 from shieldwall.run.folder import RunFolder
+from shieldwall.run.losses import GONE_AS
 from shieldwall.run.machines.allowance import Allowance
+from shieldwall.run.machines.claims import Claims
 from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.register import Register
@@ -33,6 +36,8 @@ from shieldwall.transport.star import touches_centre
 _TICKET_LASTS = timedelta(days=1)
 _LOOK_S = 0.1
 _FLUSH_S = 10.0
+_CLAIM_S = 30.0
+"""Who is there and has not said by then what it can do is sent off, and may dial anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,10 @@ class Machines:
     """Those whom the plan gives work, or has as spares."""
     there: frozenset[str]
     """Who is there at the beginning, be they wanted or not."""
+    claims: Claims
+    """What each says of its machine."""
+    allowance: Allowance
+    """How much a worker may send at once."""
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -74,7 +83,8 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
-        worker_bytes: what the worker needs of memory that needs most.
+        worker_bytes: what a worker needs of memory to be of use.
+        own_passes_per_s: of the probe on this machine.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
         view: shows the ticket, and who is there.
         stop_wanted: whether a signal has come.
@@ -86,6 +96,7 @@ class Muster:
     topology: Topology
     welcome: Welcome
     worker_bytes: int
+    own_passes_per_s: float
     patience_s: float | None
     view: ProgressView
     stop_wanted: Callable[[], bool]
@@ -102,7 +113,13 @@ class Muster:
         """
         gate = self._open_gate()
         sentry = Sentry(self.welcome)
-        hub = Hub(self._may_pass, self._tell_fault, sentry.greet)
+        claims = Claims(self.own_passes_per_s, self._lose(sentry))
+
+        async def greet(name: str) -> None:
+            claims.forget(name)
+            await sentry.greet(name)
+
+        hub = Hub(self._may_pass, self._tell_fault, greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         facts = RunFacts(
             versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
@@ -111,13 +128,14 @@ class Muster:
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
         register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s)
+        register.see_claims(claims)
         warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
         try:
-            async with _meanwhile(warden.watch()):
+            async with _meanwhile(warden.watch()), _meanwhile(claims.listen(hub.join(MUSTER))):
                 await warden.look()
                 self._invite(gate, port, len(set(names) - warden.banned))
-                await self._wait(hub, names, warden)
-                machines = Machines(hub, gate.book, warden, tuple(names), frozenset(hub.links))
+                await self._wait(hub, server, names, warden, claims)
+                machines = Machines(hub, gate.book, warden, tuple(names), frozenset(hub.links), claims, allowance)
                 hub.miss(machines.absent)
                 async with _meanwhile(sentry.watch()):
                     yield machines
@@ -144,16 +162,21 @@ class Muster:
         before = [address.rpartition(":")[2] for address in gate.book.addresses]
         return Listen(self.listen.host, int(before[0])) if before and not self.listen.port else self.listen
 
-    async def _wait(self, hub: Hub, names: Sequence[str], warden: Warden) -> None:
-        there: set[str] = set()
+    async def _wait(self, hub: Hub, server: WireServer, names: Sequence[str], warden: Warden, claims: Claims) -> None:
+        there: dict[str, float] = {}
         since_s = time.monotonic()
-        while missing := [name for name in names if name not in hub.links and name not in warden.banned]:
-            if self.patience_s is not None and time.monotonic() - since_s > self.patience_s:
+        while missing := self._missing(hub, names, warden, claims):
+            now_s = time.monotonic()
+            if self.patience_s is not None and now_s - since_s > self.patience_s:
                 self.view.note(f"going on without {', '.join(missing)}")
                 return
-            for name in sorted(set(hub.links) - there):
+            for name in sorted(set(hub.links) - there.keys()):
                 self.view.note(f"{name} is there")
-            there = set(hub.links)
+            there = {name: there.get(name, now_s) for name in hub.links}
+            for name in claims.lacking(there):
+                if now_s - there[name] > _CLAIM_S:
+                    self.view.note(f"{name} has not said what it can do; it may come again")
+                    await server.drop(name)
             if self.stop_wanted():
                 raise Interrupted(
                     "SW-I101",
@@ -163,6 +186,18 @@ class Muster:
                     remedy=f"shieldwall train --run {self.folder.path} --resume --listen {self.listen}",
                 )
             await asyncio.sleep(_LOOK_S)
+
+    def _missing(self, hub: Hub, names: Sequence[str], warden: Warden, claims: Claims) -> list[str]:
+        """Who is waited for: who is not there, or has not said what it can do."""
+        told = claims.made
+        return [name for name in names if not (name in hub.links and name in told) and name not in warden.banned]
+
+    def _lose(self, sentry: Sentry) -> Callable[[str, str], Coroutine[Any, Any, None]]:
+        async def lose(name: str, kind: str) -> None:
+            self.view.note(f"{name} {GONE_AS[kind]} and ends")
+            await sentry.lose(name, kind)
+
+        return lose
 
     def _may_pass(self, source: str, destination: str) -> bool:
         return self.topology == "chain" or touches_centre(source, destination)

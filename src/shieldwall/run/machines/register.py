@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from shieldwall.core.messages import View
+from shieldwall.run.machines.claims import Claims
 from shieldwall.run.machines.status import Deadlines, RunProcess, RunStatus, WorkerState, WorkerStatus, natural
 from shieldwall.schedule import Host
 from shieldwall.transport.identity.members import Member, State
@@ -31,6 +32,7 @@ class Register:
         self._deadlines = Deadlines(silence_s=silence_s)
         self._process = RunProcess.this()
         self._duties: Duties = {}
+        self._claims: Claims | None = None
         self._pids: dict[str, int | None] = {}
         """By address."""
         self._written: RunStatus | None = None
@@ -43,6 +45,10 @@ class Register:
         """The same from the order that everybody is given."""
         names = {*view.holders.values(), *view.checkers.values()}
         self._duties = {name: (_of(name, view.holders), _of(name, view.checkers)) for name in names}
+
+    def see_claims(self, claims: Claims) -> None:
+        """Where it stands what each says of its machine."""
+        self._claims = claims
 
     async def update(self, members: Iterable[Member], addresses: Mapping[str, str]) -> None:
         """Write down how things are, where they are not as before.
@@ -74,6 +80,7 @@ class Register:
         if address is None:
             return here.without_duties(WorkerState.LEFT if member.state is State.LEFT else WorkerState.GONE)
         stages, duplicates = self._duties.get(member.name, ((), ()))
+        claim = self._claims.made.get(member.name) if self._claims else None
         return WorkerStatus(
             name=member.name,
             stages=stages,
@@ -81,6 +88,8 @@ class Register:
             state=WorkerState.WORKING if stages or duplicates else WorkerState.SPARE,
             address=address,
             pid=self._pids.get(address),
+            speed=claim.speed if claim else None,
+            memory_bytes=claim.memory_bytes if claim else None,
             deadlines=self._deadlines,
         )
 

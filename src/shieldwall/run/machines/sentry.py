@@ -56,6 +56,13 @@ class Sentry:
             await self._tell(Gone(host=name, silent_s=0.0))
         self._there.discard(name)
 
+    async def lose(self, name: str, kind: str) -> None:
+        """Somebody says that it cannot go on: it is gone, and why is told."""
+        if name in self._there:
+            self._there.discard(name)
+            await self._server.drop(name)
+            await self._tell(Gone(host=name, silent_s=0.0, kind=kind))
+
     async def watch(self) -> None:
         """Until cancelled: tell of each that has been silent for too long, connected or not."""
         while True:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shieldwall.core.errors import RunFolderError
 from shieldwall.core.files import write_whole
+from shieldwall.run.memory import format_bytes
 from shieldwall.transport.identity.book import Book
 from shieldwall.transport.identity.members import Member, State
 
@@ -63,6 +64,10 @@ class WorkerStatus(_Plain):
     """Where it dials from, HOST:PORT; None where it is not connected."""
     pid: int | None = None
     """Of its process, where that is on the initiator's machine."""
+    speed: float | None = None
+    """How many times as fast as the initiator it says it is; None where it is not there."""
+    memory_bytes: int | None = None
+    """What it says it could take of memory before it held anything."""
     deadlines: Deadlines | None = None
     """None where the run has not told any."""
     why: str = ""
@@ -149,13 +154,15 @@ def workers(run: Path) -> tuple[WorkerStatus, ...]:
 
 def table(found: Sequence[WorkerStatus]) -> str:
     """The same for people: a line for each worker, and the deadlines once."""
-    rows = [("worker", "state", "stages", "duplicates", "address", "pid")]
+    rows = [("worker", "state", "stages", "duplicates", "speed", "memory", "address", "pid")]
     rows += [
         (
             each.name,
             each.state.value,
             _numbers(each.stages),
             _numbers(each.duplicates),
+            "-" if each.speed is None else f"{each.speed:.2g} x",
+            "-" if each.memory_bytes is None else format_bytes(each.memory_bytes),
             each.address or "-",
             str(each.pid or "-"),
         )

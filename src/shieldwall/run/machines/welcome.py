@@ -37,6 +37,7 @@ def describe(
     frame_bytes: int,
     state_bytes: int,
     silence_s: float,
+    rows: int = 1,
 ) -> Welcome:
     """Everything that a host is told, as plain data."""
     model = settings.model
@@ -57,6 +58,7 @@ def describe(
         frame_bytes=frame_bytes,
         state_bytes=state_bytes,
         silence_s=silence_s,
+        rows=rows,
     )
 
 

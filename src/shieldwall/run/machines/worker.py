@@ -12,18 +12,23 @@ from typing import Any
 import torch
 
 from shieldwall.core.arithmetic import choose_device, pinned_arithmetic
-from shieldwall.core.errors import TransportError
-from shieldwall.core.messages import Message, Stop, Welcome
+from shieldwall.core.errors import StorageError, TransportError
+from shieldwall.core.ids import MUSTER
+from shieldwall.core.messages import Able, Message, Stop, Welcome
 from shieldwall.core.signing import Identity
+from shieldwall.models.settings import ModelSettings
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.attacker import Attacker, AttackOrder, read_order
 from shieldwall.run.machines.doctor.examine import Doctor
 from shieldwall.run.machines.doctor.fitness import check_fitness
+from shieldwall.run.machines.inability import inability_of, no_memory, take_leave
 from shieldwall.run.machines.leave import Leave
 from shieldwall.run.machines.overheard import Overheard
+from shieldwall.run.machines.speed import Probe
 from shieldwall.run.machines.welcome import settings_of
+from shieldwall.run.memory import available_bytes
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
 from shieldwall.transport.remote.dialer import Dialer, RemoteEndpoint
@@ -70,6 +75,8 @@ def join(ticket: str, joining: Joining) -> None:
         EnrolmentError: SW-T22...; the run refuses.
         TransportError: SW-T120, this machine cannot take part as it is; SW-T1..., the run cannot be reached, or sends
             what makes no sense.
+        NoMemoryError: SW-S201; memory ran out. The run was told and goes on without this worker.
+        StorageError: SW-S101; the disk refused. Likewise.
     """
     order = read_order(joining.attack, joining.attack_log or joining.home / ATTACK_LOG) if joining.attack else None
     read = read_ticket(ticket)
@@ -112,7 +119,7 @@ class _Work:
     async def _play(self) -> None:
         """Keep the link and the certificate while the host works."""
         allowance = Allowance()
-        link = Link("the initiator", allowance)
+        link = Link("the initiator", allowance, says_no_room=True)
         dialer = Dialer(
             link=link,
             addresses=self.addresses,
@@ -132,6 +139,13 @@ class _Work:
                 task.result()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(link.flushed(), _FAREWELL_S)
+        except (MemoryError, RuntimeError, OSError, StorageError) as error:
+            if not inability_of(error):
+                raise
+            await take_leave(error, endpoint, link, helpers[0], _FAREWELL_S)
+            if isinstance(error, StorageError):
+                raise
+            raise no_memory(error, self.passport.name, self.passport.run) from error
         finally:
             await link.close()
             for task in (working, *helpers):
@@ -168,5 +182,11 @@ class _Work:
         )
         self.leave.works_through(endpoint)
         with pinned_arithmetic(self.device, welcome.threads):
+            await endpoint.send(MUSTER, await self._ability(settings.model, welcome.rows))
             await host.serve()
         self.joining.tell("left the run" if self.leave.asked else "the run is over")
+
+    async def _ability(self, model: ModelSettings, rows: int) -> Able:
+        """What this machine can do, measured now."""
+        passes_per_s = await asyncio.to_thread(Probe.of(model, rows).passes_per_s, self.device)
+        return Able(host=self.passport.name, passes_per_s=passes_per_s, memory_bytes=available_bytes(self.device))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from shieldwall.core.out_of_memory import is_out_of_memory
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.inbox import Inbox
@@ -47,10 +48,15 @@ class Link:
     Args:
         peer: its name.
         allowed_bytes: how many bytes a message of a kind may have that it sends.
+        says_no_room: where there is no memory for a letter, `receive` says so and the link takes nothing more, but it
+            goes on sending; else that ends the connection.
     """
 
-    def __init__(self, peer: str, allowed_bytes: Callable[[str], int]) -> None:
+    def __init__(self, peer: str, allowed_bytes: Callable[[str], int], *, says_no_room: bool = False) -> None:
         self.peer = peer
+        self._says_no_room = says_no_room
+        self._no_room = ""
+        """Why nothing more is taken."""
         self._outbox = Outbox(WINDOW_BYTES, PART_BYTES)
         self._inbox = Inbox(peer, allowed_bytes, WINDOW_BYTES)
         self._arrived: asyncio.Queue[Letter | None] = asyncio.Queue()
@@ -88,10 +94,16 @@ class Link:
             self._to_send.set()
 
     async def receive(self) -> Letter | None:
-        """The next letter, waiting for one; None once the link is given up."""
+        """The next letter, waiting for one; None once the link is given up.
+
+        Raises:
+            MemoryError: there is no room for it, where the link says so.
+        """
         letter = await self._arrived.get()
         if letter is None:
             self._arrived.put_nowait(None)
+            if self._no_room and not self.closed:
+                raise MemoryError(self._no_room)
             return None
         self._inbox.release(letter)
         self._taken += 1
@@ -154,7 +166,15 @@ class Link:
         while (piece := await lane.read()) is not None:
             self.heard_s = time.monotonic()
             self._heard += 1
-            for letter in await self._take(piece):
+            try:
+                letters = await self._take(piece)
+            except (MemoryError, RuntimeError) as error:
+                if not (self._says_no_room and is_out_of_memory(error)):
+                    raise
+                self._no_room = str(error).splitlines()[0][:200] if str(error) else "no memory"
+                self._arrived.put_nowait(None)
+                continue
+            for letter in letters:
                 self._arrived.put_nowait(letter)
 
     async def _listen(self) -> None:
@@ -164,6 +184,8 @@ class Link:
 
     async def _take(self, piece: wire.Piece) -> list[Letter]:
         content = piece.WhichOneof("content")
+        if self._no_room and content != "ack":
+            return []
         if content == "part":
             number = piece.part.number
             if not self._inbox.knows(number):  # its head comes on another lane

@@ -44,6 +44,11 @@ class Passport:
         """What the run calls this worker."""
         return self.membership.name
 
+    @property
+    def run(self) -> str:
+        """The run's name, by its ticket."""
+        return self._ticket.run
+
     def open_channel(self, address: str) -> grpc.aio.Channel:
         """A channel to an address of the run, with the certificate that is valid now."""
         return open_channel(address, self._ticket.authority_pem, self.membership.credential)
