@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import StageState
@@ -29,8 +30,14 @@ class Succession:
     """
 
     def __init__(
-        self, handover: Handover, hosts: Sequence[Host], spares: Sequence[str], portions: Sequence[Host]
+        self,
+        handover: Handover,
+        hosts: Sequence[Host],
+        spares: Sequence[str],
+        portions: Sequence[Host],
+        has_room: Callable[[Host], bool] = lambda _: True,
     ) -> None:
+        self._has_room = has_room
         self._handover = handover
         self._coordinator = handover.coordinator
         self._spares = list(spares)
@@ -54,7 +61,7 @@ class Succession:
         if name not in [host.name for host in self.hosts]:
             return ""
         self._spares = [spare for spare in self._spares if spare not in self._coordinator.gone]
-        successor = self._first_with_room(lambda spare: without(self.hosts, name, spare)) or INITIATOR
+        successor = self._first_with_room(partial(without, self.hosts, name)) or INITIATOR
         self.hosts = without(self.hosts, name, successor)
         for (role, stage), holder in self._coordinator.holders.items():
             if holder == name:
@@ -102,7 +109,7 @@ class Succession:
         for stages in self._portions:
             if not (stages and mine.issuperset(stages)):
                 continue
-            helper = self._first_with_room(lambda spare, stages=stages: relieved(self.hosts, stages, spare))  # type: ignore[misc]
+            helper = self._first_with_room(partial(relieved, self.hosts, stages))
             if helper:
                 self.hosts = relieved(self.hosts, stages, helper)
                 relieved_by[helper] = stages
