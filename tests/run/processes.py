@@ -68,11 +68,19 @@ class Processes:
             raise LookupError("there is no ticket yet")
         return found[1]
 
-    def join(self, *numbers: int, fresh: bool = False, ticket: str = "", attack: Path | None = None) -> None:
+    def join(
+        self,
+        *numbers: int,
+        fresh: bool = False,
+        ticket: str = "",
+        attack: Path | None = None,
+        attack_log: Path | None = None,
+    ) -> None:
         """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
         for number in numbers:
             arguments = ["join", ticket or self.ticket, "--home", str(self.folder / f"home-{number}")]
             arguments += ["--attack", str(attack)] if attack else []
+            arguments += ["--attack-log", str(attack_log)] if attack_log else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
 
     def told(self, number: int) -> str:

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from commands import shieldwall
 
-from shieldwall.core.messages import View
+from shieldwall.core.ids import MUSTER
+from shieldwall.core.messages import Able, Unable, View
+from shieldwall.run.machines.claims import Claim, Claims
 from shieldwall.run.machines.register import Register, process_behind
 from shieldwall.run.machines.status import STATUS_FILE, RunProcess, RunStatus, WorkerState, table, workers
+from shieldwall.transport import MemoryNetwork
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.members import Newcomer
@@ -44,10 +47,35 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def claimed() -> Claims:
+    """What worker-1 says of its machine to a run whose own does 1,000 passes a second."""
+
+    async def nobody(name: str, kind: str) -> None:
+        raise AssertionError(name, kind)
+
+    async def play() -> Claims:
+        network, claims = MemoryNetwork(), Claims(1000.0, nobody)
+        worker, listening = network.join("worker-1"), asyncio.create_task(claims.listen(network.join(MUSTER)))
+        await worker.send(MUSTER, Able(host="worker-2", passes_per_s=9.0, memory_bytes=9))
+        await worker.send(MUSTER, Able(host="worker-1", passes_per_s=512.0, memory_bytes=3 << 30))
+        await worker.send(MUSTER, Able(host="worker-1", passes_per_s=-1.0, memory_bytes=9))
+        await worker.send(MUSTER, Unable(host="worker-2", kind="memory"))
+        await worker.send(MUSTER, Unable(host="worker-1", kind="I was told to"))
+        while claims.lacking(["worker-1"]):
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        listening.cancel()
+        return claims
+
+    return asyncio.run(play())
+
+
 def tell(run: Path, addresses: dict[str, str]) -> Register:
     """What a run in this process writes while workers are there."""
     register = Register(run / STATUS_FILE, 1.8)
     register.see_view(VIEW)
+    register.see_claims(claimed())
     asyncio.run(register.update(Gate.load(run / "private").book.members(), addresses))
     return register
 
@@ -68,9 +96,12 @@ def test_everybody_is_there_with_what_it_holds(run: Path) -> None:
         "state": "working",
         "address": here,
         "pid": os.getpid(),
+        "speed": 0.512,
+        "memory_bytes": 3 << 30,
         "deadlines": {"silence_s": 1.8},
         "why": "",
     }
+    assert (found["worker-2"]["speed"], found["worker-2"]["memory_bytes"]) == (None, None)
     assert (found["worker-2"]["pid"], found["worker-2"]["duplicates"]) == (None, [1])
     assert (found["worker-10"]["state"], found["worker-10"]["stages"]) == ("spare", [])
     assert (found["worker-3"]["state"], found["worker-3"]["address"]) == ("gone", None)
@@ -107,8 +138,9 @@ def test_before_anybody_has_dialled_and_beside_no_run(run: Path, tmp_path: Path)
 def test_the_table_has_a_line_for_each_worker(run: Path) -> None:
     tell(run, {"worker-1": "192.0.2.8:40000"})
     lines = table(workers(run)).splitlines()
-    assert lines[0].split() == ["worker", "state", "stages", "duplicates", "address", "pid"]
-    assert lines[1].split() == ["worker-1", "working", "1,", "3", "2", "192.0.2.8:40000", "-"]
+    assert lines[0].split() == ["worker", "state", "stages", "duplicates", "speed", "memory", "address", "pid"]
+    assert lines[1].split() == ["worker-1", "working", "1,", "3", "2", *"0.51 x 3.0 GiB".split(), "192.0.2.8:40000", "-"]
+    assert lines[2].split() == ["worker-2", "gone", *"------"]
     assert lines[-1] == "a worker that is silent for 1.8 s is gone"
     assert shieldwall("workers", run).out.splitlines() == lines
 
@@ -118,6 +150,13 @@ def test_nothing_is_written_where_nothing_has_changed(run: Path) -> None:
     (run / STATUS_FILE).unlink()
     asyncio.run(register.update(Gate.load(run / "private").book.members(), {}))
     assert not (run / STATUS_FILE).exists()
+
+
+def test_a_claim_counts_in_its_own_name_alone_and_where_it_can_be_true() -> None:
+    claims = claimed()
+    assert dict(claims.made) == {"worker-1": Claim(0.512, 3 << 30)}
+    claims.forget("worker-1")
+    assert claims.lacking(["worker-1"]) == ["worker-1"]
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

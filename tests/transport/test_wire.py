@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
 from wired import wired
 
 from shieldwall.core.ids import Direction, Slot
-from shieldwall.core.messages import Message, SumUp, TensorFrame
+from shieldwall.core.messages import Message, SumUp, TensorFrame, Unable
 from shieldwall.core.tensor_roots import tensor_root
 from shieldwall.transport import Endpoint
 from shieldwall.transport.faulty import FaultyProxy
@@ -106,3 +108,32 @@ def test_a_broken_connection_loses_and_doubles_nothing(lanes: int) -> None:
 def tensor_of(message: Message) -> Tensor:
     assert isinstance(message, TensorFrame)
     return message.tensor
+
+
+def test_where_there_is_no_room_for_a_letter_the_receiver_is_told_and_can_still_say_so() -> None:
+    """The operating system itself refuses memory past a limit, in this very process."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    large = SumUp(step=0), frame(1, 14 << 20, 1), SumUp(step=1)
+
+    async def play() -> None:
+        async with wired() as net, net.dialled("worker-1", says_no_room=True) as worker:
+            coordinator = net.hub.join("coordinator")
+            await worker.send("coordinator", SumUp(step=7))
+            await coordinator.receive()
+            used = psutil.Process().memory_info().data
+            resource.setrlimit(resource.RLIMIT_DATA, (used + (32 << 20), before[1]))
+            for message in large:
+                await coordinator.send("worker-1", message)
+            assert await worker.receive() == SumUp(step=0)
+            with pytest.raises(MemoryError, match="can't allocate memory"):
+                await worker.receive()
+            await worker.send("coordinator", Unable(host="worker-1", kind="memory"))
+            assert await coordinator.receive() == Unable(host="worker-1", kind="memory")
+            with pytest.raises(MemoryError):
+                await worker.receive()
+            assert (net.faults, net.refusals) == ([], [])
+
+    try:
+        asyncio.run(play())
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)

@@ -42,13 +42,19 @@ class Wired:
 
     @contextlib.asynccontextmanager
     async def dialled(
-        self, name: str, *, lanes: int = 1, address: str = "", allowed_bytes: int = ROOMY_BYTES
+        self,
+        name: str,
+        *,
+        lanes: int = 1,
+        address: str = "",
+        allowed_bytes: int = ROOMY_BYTES,
+        says_no_room: bool = False,
     ) -> AsyncIterator[RemoteEndpoint]:
         """The endpoint of a member that has enrolled and dialled; its link is closed at the end."""
         ticket = self.gate.invite(uses=1, lasts=timedelta(hours=1), now=utc_now(), addresses=[self.address])
         with open_home(self.folder / name) as home:
             passport = await enter(home, ticket, wish=name)
-            link = Link("initiator", lambda _: allowed_bytes)
+            link = Link("initiator", lambda _: allowed_bytes, says_no_room=says_no_room)
             dialer = Dialer(
                 link=link,
                 addresses=[address or self.address],
