@@ -28,9 +28,7 @@ from shieldwall.run.uneven import Fit, Machinery, fit, least_bytes
 from shieldwall.schedule import Host
 
 ROOMY = 1 << 40
-UNIT = UnitCost(
-    forward_s=1.0, backward_s=2.0, saved_bytes=1000, entry_bytes=100, trained_bytes=10_000, frozen_bytes=0
-)
+UNIT = UnitCost(forward_s=1.0, backward_s=2.0, saved_bytes=1000, entry_bytes=100, trained_bytes=10_000, frozen_bytes=0)
 NOTHING = replace(UNIT, forward_s=0.0, backward_s=0.0, saved_bytes=0, trained_bytes=0)
 
 

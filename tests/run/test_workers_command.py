@@ -139,7 +139,16 @@ def test_the_table_has_a_line_for_each_worker(run: Path) -> None:
     tell(run, {"worker-1": "192.0.2.8:40000"})
     lines = table(workers(run)).splitlines()
     assert lines[0].split() == ["worker", "state", "stages", "duplicates", "speed", "memory", "address", "pid"]
-    assert lines[1].split() == ["worker-1", "working", "1,", "3", "2", *"0.51 x 3.0 GiB".split(), "192.0.2.8:40000", "-"]
+    assert lines[1].split() == [
+        "worker-1",
+        "working",
+        "1,",
+        "3",
+        "2",
+        *"0.51 x 3.0 GiB".split(),
+        "192.0.2.8:40000",
+        "-",
+    ]
     assert lines[2].split() == ["worker-2", "gone", *"------"]
     assert lines[-1] == "a worker that is silent for 1.8 s is gone"
     assert shieldwall("workers", run).out.splitlines() == lines

@@ -9,7 +9,13 @@ import errno
 
 import torch
 
-_TEXTS = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc", "can't allocate memory")
+_TEXTS = (
+    "DefaultCPUAllocator",
+    "not enough memory",
+    "std::bad_alloc",
+    "can't allocate memory",
+    "can't start new thread",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

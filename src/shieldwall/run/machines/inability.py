@@ -6,7 +6,6 @@ The run then need not wait until its silence is noticed, and nobody is blamed. W
 from __future__ import annotations
 
 import asyncio
-import gc
 import traceback
 
 from shieldwall.core.errors import NoMemoryError, StorageError
@@ -35,8 +34,8 @@ async def take_leave(
 
     The run has heard it when it says so, or when it ends the connection.
     """
-    traceback.clear_frames(error.__traceback__)
-    gc.collect()
+    if inability_of(error) == MEMORY:
+        traceback.clear_frames(error.__traceback__)
 
     async def tell() -> None:
         await endpoint.send(MUSTER, Unable(host=endpoint.name, kind=inability_of(error)))

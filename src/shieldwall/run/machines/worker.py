@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,5 +189,9 @@ class _Work:
 
     async def _ability(self, model: ModelSettings, rows: int) -> Able:
         """What this machine can do, measured now."""
-        passes_per_s = await asyncio.to_thread(Probe.of(model, rows).passes_per_s, self.device)
+        with ThreadPoolExecutor(max_workers=1) as beside:  # not asyncio's own, which needs another thread to end
+            probing = asyncio.get_running_loop().run_in_executor(
+                beside, Probe.of(model, rows).passes_per_s, self.device
+            )
+            passes_per_s = await probing
         return Able(host=self.passport.name, passes_per_s=passes_per_s, memory_bytes=available_bytes(self.device))
