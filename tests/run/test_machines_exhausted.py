@@ -1,4 +1,4 @@
-"""Memory and disks that run out under real limits, on workers and on the initiator: nobody is blamed, no bit differs."""
+"""Memory and disks that run out under real limits, on workers and the initiator: nobody is blamed, no bit differs."""
 
 from __future__ import annotations
 

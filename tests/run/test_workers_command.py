@@ -145,7 +145,7 @@ def test_the_table_has_a_line_for_each_worker(run: Path) -> None:
         "1,",
         "3",
         "2",
-        *"0.51 x 3.0 GiB".split(),
+        *("0.51", "x", "3.0", "GiB"),
         "192.0.2.8:40000",
         "-",
     ]
