@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shieldwall import Config
-from shieldwall.core.errors import PlanError
+from shieldwall.core.errors import PlanError, RunFolderError, StorageError, TransportError
 from shieldwall.core.ids import INITIATOR, worker_name
 from shieldwall.models.measure import ModelCosts, UnitCost
 from shieldwall.models.span import spans_of
 from shieldwall.recovery.views import without
+from shieldwall.run.fitting import cut_before, joined_before
+from shieldwall.run.folder import RunFolder
 from shieldwall.run.machines.claims import Claim
+from shieldwall.run.machines.inability import inability_of
+from shieldwall.run.machines.speed import Probe
+from shieldwall.run.memory import available_bytes
 from shieldwall.run.model import model_settings
 from shieldwall.run.planning import InFlight, Planner, configured_hosts, configured_source
 from shieldwall.run.succession import Succession
@@ -214,3 +224,74 @@ def test_duties_go_over_to_whom_has_room_for_them() -> None:
     assert [(host.stages, host.duplicates) for host in asked] == [((2,), (1,))] * 2
     assert succession.hosts == without(hosts, "worker-2", "roomy")
     assert succession.dismiss("worker-1") == INITIATOR
+
+
+@pytest.mark.parametrize(
+    ("joined", "traces", "kept"),
+    [
+        (True, ["ledger.sqlite"], True),
+        (False, ["ledger.sqlite"], True),
+        (True, ["checkpoints/step-2"], True),
+        (False, ["checkpoints/step-2"], False),
+        (True, [], False),
+    ],
+)
+def test_a_run_that_goes_on_keeps_the_cut_that_its_states_are_of(
+    joined: bool, traces: list[str], kept: bool, tmp_path: Path
+) -> None:
+    said: dict[str, Any] = {"joined": {"worker-1": {"speed": 0.5, "memory_bytes": 9}}, "reasons": ["so"]}
+    (tmp_path / "plan.json").write_text(json.dumps({"cut": [1, 4, 1], **(said if joined else {})}))
+    for trace in traces:
+        (tmp_path / trace).mkdir(parents=True)
+    folder = RunFolder(tmp_path)
+    assert cut_before(folder) == ([1, 4, 1] if kept else None)
+    assert joined_before(folder) == (said if joined else {})
+
+
+def test_a_recorded_cut_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").mkdir()
+    (tmp_path / "plan.json").write_text(json.dumps({"cut": [1, True, "4"]}))
+    with pytest.raises(RunFolderError, match="SW-R107"):
+        cut_before(RunFolder(tmp_path))
+
+
+def test_the_probe_fits_the_run_and_measures() -> None:
+    small = Probe.of(_base().model, rows=32)
+    assert (small.rows, small.width, small.dtype) == (32, 16, torch.float32)
+    assert Probe.of(_base().model, rows=10**9).rows <= 5e8 / (48 * 16 * 16)
+    assert small.passes_per_s(torch.device("cpu")) > 0
+
+
+def test_what_a_process_may_take_keeps_within_its_own_limit() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    used = psutil.Process().memory_info().data
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (used + (64 << 20), before[1]))
+        assert available_bytes(torch.device("cpu")) <= 64 << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (used // 2, before[1]))
+        assert available_bytes(torch.device("cpu")) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (RuntimeError("std::bad_alloc"), "memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory"),
+        (StorageError("SW-S101", "could not write"), "disk"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ""),
+        (OSError(errno.EPIPE, "Broken pipe"), ""),
+        (TransportError("SW-T112", "nobody answers"), ""),
+    ],
+)
+def test_what_keeps_a_worker_from_going_on_is_told_from_other_errors(error: Exception, kind: str) -> None:
+    assert inability_of(error) == kind
+
+
+def test_the_allocator_itself_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert inability_of(caught.value) == "memory"

@@ -123,6 +123,7 @@ class TrainingSession:
         record_fit(self.folder, run_steps(self.config, len(self.materials.blocks.train)), found, machines)
         for reason in found.reasons:
             self.view.note(reason)
+        self.view.note(f"layers of the stages for these machines: {found.run_plan.cut}")
         return replace(self, run_plan=found.run_plan), list(found.spares)
 
     async def _play(

@@ -113,7 +113,7 @@ def train(
         try:
             return _train_locked(named, run_folder, view or SilentView(), hooks_of or {}, address)
         except InputError:
-            if fresh:
+            if fresh and not (address and run_folder.private.exists()):  # those who have joined would find it no more
                 forget_untrained(run_folder)
             raise
 

@@ -195,6 +195,7 @@ def _too_little(name: str, need: int, have: int) -> PlanError:
         where=name,
         expected=f"at least {format_bytes(need)} free, of any cut the nearest to what there is",
         got=f"{format_bytes(have)} free",
-        remedy="let another worker join (pipeline.spares = 1), free memory there, lower pipeline.micro_batch_size,"
-        " pipeline.micro_batches or data.block_tokens, or cut the model into more stages",
+        state="nothing was trained; those who have joined look for the run for as long as their patience lasts",
+        remedy="free memory there and start the run again with --resume; or start a new one with smaller"
+        " pipeline.micro_batch_size, pipeline.micro_batches or data.block_tokens, more stages, or pipeline.spares",
     )
