@@ -145,10 +145,10 @@ def test_only_the_coordinators_own_transport_says_who_is_gone() -> None:
         await ash.send(COORDINATOR, Discarded(host="ash", step=3))
         await desk.take(Discarded)
         assert (desk.gone, desk.dropped.counts) == ({}, {("ash", "Gone"): 1})
-        await own.send(COORDINATOR, Gone(host="birch", silent_s=2.0))
+        await own.send(COORDINATOR, Gone(host="birch", silent_s=2.0, kind="memory"))
         with pytest.raises(HostsLost, match="birch"):
             await desk.take(Discarded)
-        assert desk.gone == {"birch": 2.0}
+        assert (desk.gone, desk.why) == ({"birch": 2.0}, {"birch": "memory"})
         with pytest.raises(HostsLost, match="birch"):
             await desk.send("birch", Discard(step=3))
 
