@@ -194,8 +194,8 @@ class Muster:
 
     def _lose(self, sentry: Sentry) -> Callable[[str, str], Coroutine[Any, Any, None]]:
         async def lose(name: str, kind: str) -> None:
-            self.view.note(f"{name} {GONE_AS[kind]} and ends")
-            await sentry.lose(name, kind)
+            if await sentry.lose(name, kind):
+                self.view.note(f"{name} {GONE_AS[kind]} and ends")
 
         return lose
 

@@ -56,12 +56,14 @@ class Sentry:
             await self._tell(Gone(host=name, silent_s=0.0))
         self._there.discard(name)
 
-    async def lose(self, name: str, kind: str) -> None:
-        """Somebody says that it cannot go on: it is gone, and why is told."""
-        if name in self._there:
-            self._there.discard(name)
-            await self._server.drop(name)
-            await self._tell(Gone(host=name, silent_s=0.0, kind=kind))
+    async def lose(self, name: str, kind: str) -> bool:
+        """Somebody says that it cannot go on: it is gone, and why is told. False where it was gone before."""
+        if name not in self._there:
+            return False
+        self._there.discard(name)
+        await self._server.drop(name)
+        await self._tell(Gone(host=name, silent_s=0.0, kind=kind))
+        return True
 
     async def watch(self) -> None:
         """Until cancelled: tell of each that has been silent for too long, connected or not."""
