@@ -11,19 +11,20 @@ from shieldwall.transport.codec import MAX_BODY_BYTES
 from shieldwall.transport.identity.authority import SERVER_HOST
 from shieldwall.transport.identity.certificates import Credential
 from shieldwall.transport.remote import wire_pb2 as wire
-from shieldwall.transport.remote.link import PART_BYTES
+from shieldwall.transport.remote.link import BUNDLE_BYTES, PART_BYTES
+from shieldwall.transport.remote.pieces import read_bundle, write_bundle
 
 SERVICE = "shieldwall.wire.v1.Wire"
 
-_LARGEST_PIECE_BYTES = max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+_LARGEST_MESSAGE_BYTES = BUNDLE_BYTES + max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
 PING_TIMEOUT_S = 1.0
 """A connection that has not answered for so long is broken off by either end."""
 _PING_EVERY_MS = 1000
 _PING_TIMEOUT_MS = int(1000 * PING_TIMEOUT_S)
 
 COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", _LARGEST_PIECE_BYTES),
-    ("grpc.max_send_message_length", _LARGEST_PIECE_BYTES),
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _PING_EVERY_MS),
     ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # without it a stopped process is noticed after a minute
@@ -60,8 +61,8 @@ def carry(channel: grpc.aio.Channel) -> Any:
     """A new call of `Carry`."""
     return channel.stream_stream(
         f"/{SERVICE}/Carry",
-        request_serializer=wire.Piece.SerializeToString,
-        response_deserializer=wire.Piece.FromString,
+        request_serializer=write_bundle,
+        response_deserializer=read_bundle,
     )()
 
 
@@ -87,6 +88,6 @@ def handlers(*, enrol: Any, renew: Any, probe: Any, carry: Any) -> Sequence[grpc
         "Enrol": grpc.unary_unary_rpc_method_handler(enrol, *plain),
         "Renew": grpc.unary_unary_rpc_method_handler(renew, *plain),
         "Probe": grpc.unary_unary_rpc_method_handler(probe, wire.Question.FromString, wire.Told.SerializeToString),
-        "Carry": grpc.stream_stream_rpc_method_handler(carry, wire.Piece.FromString, wire.Piece.SerializeToString),
+        "Carry": grpc.stream_stream_rpc_method_handler(carry, read_bundle, write_bundle),
     }
     return [grpc.method_handlers_generic_handler(SERVICE, methods)]

@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
 
@@ -16,7 +15,7 @@ from shieldwall.core.messages import Message
 from shieldwall.transport.codec import pack, unpack
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import carry
-from shieldwall.transport.remote.lanes import DialledLane
+from shieldwall.transport.remote.lanes import DialledLane, greeting_in
 from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.refusals import link_lost
@@ -142,12 +141,12 @@ class Dialer:
         lane = DialledLane(carry(channel), address)
         hello.lane, hello.received = number, self.link.received
         try:
-            await asyncio.wait_for(lane.write(wire.Piece(hello=hello)), _GREETING_S)
-            answer: Any = await asyncio.wait_for(lane.read(), _GREETING_S)
+            await asyncio.wait_for(lane.write([wire.Piece(hello=hello)]), _GREETING_S)
+            answer = greeting_in(await asyncio.wait_for(lane.read(), _GREETING_S))
         except (TimeoutError, ConnectionError):
-            answer = None
-        if answer is None or answer.WhichOneof("content") != "hello":
+            return None
+        if answer is None:
             return None
         if number == 0:
-            await self.link.begin(answer.hello.received)
+            await self.link.begin(answer.received)
         return lane

@@ -11,6 +11,7 @@ from shieldwall.transport.codec import Packed, TensorForm, empty_like
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.letters import Letter, forms_of
+from shieldwall.transport.remote.pieces import Part
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Inbox:
         self.held_bytes += packed.nbytes
         return self._give_out(head.number)
 
-    def take_part(self, part: wire.Part) -> list[Letter]:
+    def take_part(self, part: Part) -> list[Letter]:
         """Some bytes of a letter whose head has come; gives what is whole now, in order.
 
         Raises:
@@ -91,12 +92,12 @@ class Inbox:
         if part.tensor not in arriving.missing:
             raise self._misplaced(part, "a tensor that is not whole yet")
         filling = arriving.missing[part.tensor]
-        end = part.offset + len(part.content)
-        if not part.content or end > filling.target.nbytes or part.offset in filling.come:
+        end = part.offset + part.content.nbytes
+        if not part.content.nbytes or end > filling.target.nbytes or part.offset in filling.come:
             raise self._misplaced(part, f"some of its {filling.target.nbytes:,} bytes, none twice")
         filling.target[part.offset : end] = part.content
         filling.come[part.offset] = end
-        filling.come_bytes += len(part.content)
+        filling.come_bytes += part.content.nbytes
         if filling.come_bytes >= filling.target.nbytes:
             if not filling.is_tiled():
                 raise self._misplaced(part, "parts side by side")
@@ -134,9 +135,9 @@ class Inbox:
             expected = f"no further letter before one of those is taken: {self._window_bytes:,} bytes are allowed"
             raise self._too_large("all letters that wait", expected, self.held_bytes)
 
-    def _misplaced(self, part: wire.Part, expected: str) -> TransportError:
+    def _misplaced(self, part: Part, expected: str) -> TransportError:
         where = f"letter {part.number} from {self._peer}, tensor {part.tensor}"
-        return garbled(where, expected, f"{len(part.content):,} bytes from byte {part.offset:,} on")
+        return garbled(where, expected, f"{part.content.nbytes:,} bytes from byte {part.offset:,} on")
 
     def _too_large(self, what: str, expected: str, got: int) -> TransportError:
         return TransportError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
 from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.pieces import AnyPiece
 from shieldwall.transport.remote.refusals import read_answer, session_forgotten
 
 
@@ -23,26 +25,26 @@ class DialledLane:
         self._call = call
         self._peer = peer
 
-    async def read(self) -> wire.Piece | None:
+    async def read(self) -> Sequence[AnyPiece] | None:
         """As `Lane.read`.
 
         Raises:
             TransportError: SW-T109, the other end will not have this one; SW-T111, it does not know the session.
         """
         try:
-            piece = await self._call.read()
+            pieces = await self._call.read()
         except grpc.aio.AioRpcError as error:
             self._heed(error.code(), str(error.details()))
             return None
-        if piece is not grpc.aio.EOF:
-            found: wire.Piece = piece
+        if pieces is not grpc.aio.EOF:
+            found: Sequence[AnyPiece] = pieces
             return found
         self._heed(await self._call.code(), str(await self._call.details()))
         return None
 
-    async def write(self, piece: wire.Piece) -> None:
+    async def write(self, pieces: Sequence[AnyPiece]) -> None:
         try:
-            await self._call.write(piece)
+            await self._call.write(pieces)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise ConnectionError(str(error)) from error
 
@@ -64,15 +66,21 @@ class AnsweredLane:
     def __init__(self, context: Any) -> None:
         self._context = context
 
-    async def read(self) -> wire.Piece | None:
+    async def read(self) -> Sequence[AnyPiece] | None:
         try:
-            piece = await self._context.read()
+            pieces = await self._context.read()
         except grpc.aio.BaseError:
             return None
-        return None if piece is grpc.aio.EOF else piece
+        return None if pieces is grpc.aio.EOF else pieces
 
-    async def write(self, piece: wire.Piece) -> None:
+    async def write(self, pieces: Sequence[AnyPiece]) -> None:
         try:
-            await self._context.write(piece)
+            await self._context.write(pieces)
         except grpc.aio.BaseError as error:
             raise ConnectionError(str(error)) from error
+
+
+def greeting_in(pieces: Sequence[AnyPiece] | None) -> wire.Hello | None:
+    """The greeting, where that is what came and nothing came with it."""
+    first = pieces[0] if pieces and len(pieces) == 1 else None
+    return first.hello if isinstance(first, wire.Piece) and first.WhichOneof("content") == "hello" else None

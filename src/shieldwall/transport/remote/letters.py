@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shieldwall.core.roots import tensor_bytes
 from shieldwall.transport.codec import Packed, TensorForm
 from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.pieces import AnyPiece, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Letter:
     packed: Packed
 
 
-def pieces_of(letter: Letter, number: int, part_bytes: int) -> Iterator[wire.Piece]:
+def pieces_of(letter: Letter, number: int, part_bytes: int) -> Iterator[AnyPiece]:
     """The head, and the tensors' bytes in parts of at most `part_bytes`."""
     packed = letter.packed
     yield wire.Piece(
@@ -35,8 +36,7 @@ def pieces_of(letter: Letter, number: int, part_bytes: int) -> Iterator[wire.Pie
     for place, tensor in enumerate(packed.tensors):
         content = tensor_bytes(tensor)
         for offset in range(0, content.nbytes, part_bytes):
-            part = bytes(content[offset : offset + part_bytes])
-            yield wire.Piece(part=wire.Part(number=number, tensor=place, offset=offset, content=part))
+            yield Part(number, place, offset, content[offset : offset + part_bytes])
 
 
 def forms_of(head: wire.Head) -> tuple[TensorForm, ...]:

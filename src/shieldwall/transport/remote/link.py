@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shieldwall.core.out_of_memory import is_out_of_memory
@@ -19,23 +19,29 @@ from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.inbox import Inbox
 from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.outbox import Outbox
+from shieldwall.transport.remote.pieces import AnyPiece, Part, as_part, nbytes_of
 
 WINDOW_BYTES = 64 << 20
 """What may be under way each way before a sender waits: a second's worth of half a gigabit."""
 PART_BYTES = 1 << 20
+BUNDLE_BYTES = 32 << 10
+"""Pieces that are there go as one message until it has so many bytes; more would wait for each other on a thin line."""
+_ACK_S = 0.02
+_ACK_BYTES = WINDOW_BYTES // 16
+"""That something was taken is said with whatever else is sent; if nothing is, after so long or so many bytes."""
 _REASON_S = 0.5
 BEAT_S = 0.25
 """An end that has had nothing to send for so long says that it is there; from the loop that does its work."""
 
 
 class Lane(Protocol):
-    """A stream of pieces each way: one call of gRPC, seen from either end."""
+    """A stream of bundles of pieces each way: one call of gRPC, seen from either end."""
 
-    async def read(self) -> wire.Piece | None:
-        """The next piece; None where the other end has closed or the connection is broken."""
+    async def read(self) -> Sequence[AnyPiece] | None:
+        """The next pieces, one or more; None where the other end has closed or the connection is broken."""
 
-    async def write(self, piece: wire.Piece) -> None:
-        """Send a piece; waits while the connection is full.
+    async def write(self, pieces: Sequence[AnyPiece]) -> None:
+        """Send one piece or more together; waits while the connection is full.
 
         Raises:
             ConnectionError: the connection is broken.
@@ -64,6 +70,10 @@ class Link:
         self._changed = asyncio.Condition()
         self._taken = 0
         self._acknowledged = 0
+        self._taken_s = 0.0
+        """When the first of the letters was taken that are not acknowledged."""
+        self._taken_bytes = 0
+        """Of the letters that were taken and are not acknowledged."""
         self.closed = False
         self.silence_s = math.inf
         """A connection over which nothing has come for so long is given up."""
@@ -106,8 +116,13 @@ class Link:
                 raise MemoryError(self._no_room)
             return None
         self._inbox.release(letter)
+        if self._taken == self._acknowledged:
+            self._taken_s, self._taken_bytes = time.monotonic(), 0
+            self._to_send.set()
         self._taken += 1
-        self._to_send.set()
+        self._taken_bytes += letter.packed.nbytes
+        if self._taken_bytes >= _ACK_BYTES:
+            self._to_send.set()
         return letter
 
     async def begin(self, received: int) -> None:
@@ -163,35 +178,38 @@ class Link:
         await self._tell()
 
     async def _read(self, lane: Lane) -> None:
-        while (piece := await lane.read()) is not None:
+        while (pieces := await lane.read()) is not None:
             self.heard_s = time.monotonic()
-            self._heard += 1
-            try:
-                letters = await self._take(piece)
-            except (MemoryError, RuntimeError) as error:
-                if not (self._says_no_room and is_out_of_memory(error)):
-                    raise
-                self._no_room = str(error).splitlines()[0][:200] if str(error) else "no memory"
-                self._arrived.put_nowait(None)
-                continue
-            for letter in letters:
-                self._arrived.put_nowait(letter)
+            for piece in pieces:
+                self._heard += 1
+                for letter in await self._take_if_there_is_room(piece):
+                    self._arrived.put_nowait(letter)
+
+    async def _take_if_there_is_room(self, piece: AnyPiece) -> list[Letter]:
+        try:
+            return await self._take(piece)
+        except (MemoryError, RuntimeError) as error:
+            if not (self._says_no_room and is_out_of_memory(error)):
+                raise
+            self._no_room = str(error).splitlines()[0][:200] if str(error) else "no memory"
+            self._arrived.put_nowait(None)
+            return []
 
     async def _listen(self) -> None:
         """Until one of the two has heard nothing for too long."""
         while self.silent_s <= self.silence_s:
             await asyncio.sleep(BEAT_S)
 
-    async def _take(self, piece: wire.Piece) -> list[Letter]:
-        content = piece.WhichOneof("content")
+    async def _take(self, piece: AnyPiece) -> list[Letter]:
+        content = "part" if isinstance(piece, Part) else piece.WhichOneof("content")
         if self._no_room and content != "ack":
             return []
+        if isinstance(piece, Part):
+            return await self._take_part(piece)
+        if piece.more:
+            raise garbled(f"a piece from {self.peer}", "pieces side by side", "pieces within pieces")
         if content == "part":
-            number = piece.part.number
-            if not self._inbox.knows(number):  # its head comes on another lane
-                async with self._changed:
-                    await self._changed.wait_for(lambda: self._inbox.knows(number))
-            return self._inbox.take_part(piece.part)
+            return await self._take_part(as_part(piece.part))
         if content == "head":
             letters = self._inbox.take_head(piece.head)
         elif content == "ack":
@@ -204,32 +222,47 @@ class Link:
         await self._tell()
         return letters
 
+    async def _take_part(self, part: Part) -> list[Letter]:
+        if not self._inbox.knows(part.number):  # its head comes on another lane
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._inbox.knows(part.number))
+        return self._inbox.take_part(part)
+
     async def _write(self, lane: Lane) -> None:
         try:
             while not self.closed:
-                piece = self._next_piece()
-                if piece is not None:
-                    await lane.write(piece)
+                if pieces := self._next_pieces():
+                    await lane.write(pieces)
                 else:
                     await self._tell()
-                    self._to_send.clear()
-                    await self._beat_until_there_is_more(lane)
+                    await self._until_there_is_more()
         except ConnectionError:
             return
 
-    async def _beat_until_there_is_more(self, lane: Lane) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._to_send.wait(), BEAT_S)
-            except TimeoutError:
-                await lane.write(self._ack())
-            else:
-                return
+    async def _until_there_is_more(self) -> None:
+        """Wait for something to send, be it that it is time for an acknowledgement or a beat."""
+        self._to_send.clear()
+        wake = asyncio.get_running_loop().call_later(max(self._due_s() - time.monotonic(), 0.0), self._to_send.set)
+        await self._to_send.wait()
+        wake.cancel()
 
-    def _next_piece(self) -> wire.Piece | None:
-        if self._taken > self._acknowledged or time.monotonic() - self._told_s > BEAT_S:
-            return self._ack()
-        return self._outbox.next_piece()
+    def _due_s(self) -> float:
+        """`time.monotonic()` when the peer is to be told something at the latest."""
+        beat_s = self._told_s + BEAT_S
+        if self._taken == self._acknowledged:
+            return beat_s
+        return self._taken_s if self._taken_bytes >= _ACK_BYTES else min(beat_s, self._taken_s + _ACK_S)
+
+    def _next_pieces(self) -> list[AnyPiece]:
+        """What goes as one message; nothing if there is nothing to say."""
+        pieces: list[AnyPiece] = []
+        nbytes = 0
+        while nbytes < BUNDLE_BYTES and (piece := self._outbox.next_piece()):
+            pieces.append(piece)
+            nbytes += nbytes_of(piece)
+        if (pieces and self._taken > self._acknowledged) or time.monotonic() >= self._due_s():
+            pieces.append(self._ack())
+        return pieces
 
     def _ack(self) -> wire.Piece:
         self._acknowledged, self._told_s = self._taken, time.monotonic()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shieldwall.transport.codec.garbled import garbled
-from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.letters import Letter, pieces_of
+from shieldwall.transport.remote.pieces import AnyPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Outbox:
         self._part_bytes = part_bytes
         self._kept: deque[_Numbered] = deque()
         self._unsent: deque[_Numbered] = deque()
-        self._pieces: Iterator[wire.Piece] = iter(())
+        self._pieces: Iterator[AnyPiece] = iter(())
         self._numbered = 0
         self.waiting_bytes = 0
         """Of all letters that are not acknowledged."""
@@ -48,7 +48,7 @@ class Outbox:
         self._unsent.append(numbered)
         self.waiting_bytes += letter.packed.nbytes
 
-    def next_piece(self) -> wire.Piece | None:
+    def next_piece(self) -> AnyPiece | None:
         """What is to be sent next; None while there is nothing."""
         piece = next(self._pieces, None)
         if piece is None and self._unsent:

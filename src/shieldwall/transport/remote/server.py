@@ -21,7 +21,7 @@ from shieldwall.transport.identity.reply import refusal_bytes
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
 from shieldwall.transport.remote.hub import Hub
-from shieldwall.transport.remote.lanes import AnsweredLane
+from shieldwall.transport.remote.lanes import AnsweredLane, greeting_in
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.probe import RunFacts, answer_probe
 from shieldwall.transport.remote.refusals import session_forgotten
@@ -170,7 +170,7 @@ class WireServer:
         if task:
             session.lanes[hello.lane] = task
         try:
-            await lane.write(wire.Piece(hello=greeting))
+            await lane.write([wire.Piece(hello=greeting)])
             await session.link.carry(lane)
             if session.sent_away:
                 await self._refuse(context, session.sent_away)
@@ -227,12 +227,12 @@ async def _end(session: _Session) -> None:
 
 async def _greeting(lane: AnsweredLane, name: str) -> wire.Hello:
     try:
-        piece = await asyncio.wait_for(lane.read(), _GREETING_S)
+        pieces = await asyncio.wait_for(lane.read(), _GREETING_S)
     except TimeoutError as error:
         raise _garbled_greeting(name, f"a greeting within {_GREETING_S:g} s", "nothing") from error
-    if piece is None or piece.WhichOneof("content") != "hello":
-        raise _garbled_greeting(name, "a greeting", "something else" if piece else "the end")
-    hello: wire.Hello = piece.hello
+    hello = greeting_in(pieces)
+    if hello is None:
+        raise _garbled_greeting(name, "a greeting", "something else" if pieces else "the end")
     if len(hello.session) != _SESSION_BYTES or hello.lane >= _MAX_LANES:
         raise _garbled_greeting(name, f"a session of {_SESSION_BYTES} bytes and at most {_MAX_LANES} lanes", str(hello))
     return hello

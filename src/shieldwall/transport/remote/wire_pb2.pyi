@@ -58,16 +58,18 @@ class Told(_message.Message):
     def __init__(self, time_s: _Optional[float] = ..., versions: _Optional[_Mapping[str, str]] = ..., worker_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., standing: _Optional[_Union[Standing, str]] = ..., load: _Optional[bytes] = ...) -> None: ...
 
 class Piece(_message.Message):
-    __slots__ = ("hello", "head", "part", "ack")
+    __slots__ = ("hello", "head", "part", "ack", "more")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     head: Head
     part: Part
     ack: Ack
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
+    more: _containers.RepeatedCompositeFieldContainer[Piece]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., more: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("session", "dialled", "lane", "received", "fresh")
