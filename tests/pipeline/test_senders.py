@@ -156,7 +156,9 @@ IN_ANOTHERS_NAME: dict[str, Forge] = {
     "opened": beside(Opened, lambda own: [replace(own, host=AFTER)]),  # type: ignore[arg-type]
     "not finite": beside(Played, lambda _: [NonFinite(host=BEFORE, slot=slot_of(1, 1), what="an activation")]),
 }
-SHOWS_UNCHECKED = sorted(IN_ANOTHERS_NAME.keys() - {"prepared", "opened"})
+NORMS = beside(Played, lambda own: [replace(own, host=AFTER, norms={})])  # type: ignore[arg-type]
+"""Where nothing is checked they come with the report that the lane is done."""
+SHOWS_UNCHECKED = sorted(IN_ANOTHERS_NAME.keys() - {"prepared", "opened", "summed up"})
 """What could do harm even where nobody compares what is prepared."""
 
 
@@ -167,6 +169,10 @@ SHOWS_UNCHECKED = sorted(IN_ANOTHERS_NAME.keys() - {"prepared", "opened"})
 )
 def test_nobody_reports_for_another(name: str, when: When | None, world: World) -> None:
     world.assert_nothing_shows(IN_ANOTHERS_NAME[name], when)
+
+
+def test_nobody_reports_norms_for_another(world: World) -> None:
+    world.assert_nothing_shows(NORMS, None)
 
 
 @pytest.mark.parametrize("when", SETTLES)

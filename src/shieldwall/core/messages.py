@@ -165,6 +165,9 @@ class Play:
     """
     shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """Micro-batch to the shape (B, T, D) of what crosses its borders; a frame of another shape is refused."""
+    sums_up: bool = False
+    """Whether gradients are summed up as soon as the lane is played, as after `SumUp`: where nothing is checked nothing
+    is run again, and an order and its answer are saved."""
 
 
 class Way(NamedTuple):
@@ -326,7 +329,7 @@ class Played:
     """Report: the lane is done.
 
     `losses` holds each micro-batch's mean loss in nats (0-dim), from the host of the last stage alone; `work` says when
-    each pass ran, in their order.
+    each pass ran, in their order. `norms` is what `SummedUp` has, where the order was to sum up too.
     """
 
     host: str
@@ -334,6 +337,7 @@ class Played:
     attempt: int
     losses: Mapping[int, Tensor]
     work: tuple[PassTime, ...]
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

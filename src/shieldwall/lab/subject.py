@@ -126,6 +126,7 @@ class PipelineTrainer:
             work = StepWork(plan=self._plan, step=step, learning_rate=LEARNING_RATE, shapes=self._shapes)
             result = await self._coordinator.step(work)
             losses.append(sum(result.losses.values()) / len(result.losses))
+        await self._coordinator.settle()
         return losses
 
 

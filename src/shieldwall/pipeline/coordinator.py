@@ -133,6 +133,8 @@ class Coordinator:
         self._first_attempt = first_attempt
         self._tried: tuple[int, int] = (-1, -1)
         """The step that was played last, and the number of the last attempt at it."""
+        self._committing: dict[str, int] = {}
+        """Hosts that were told to commit and were not waited for, and the step."""
         self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values())
         self._talk = DeskCorrespondence(self._desk)
         self._holders: dict[tuple[Role, int], str] = {}
@@ -228,7 +230,8 @@ class Coordinator:
     async def _step(self, work: StepWork) -> StepResult:
         first_attempt = self._next_attempt(work.step)
         played, rerun = await self._play_until_settled(work, first_attempt)
-        norms = await self._sum_up(work.step)
+        await self.settle()
+        norms = merge(report.norms for report in played) if self._sums_up(work.plan) else await self._sum_up(work.step)
         norm = global_norm(norms, tuple(self._stage_of))
         if not norm.isfinite():
             await self._give_up(work.step, self._explain_norm(work, norms))
@@ -317,6 +320,7 @@ class Coordinator:
 
     def drop_reports(self) -> None:
         """Nothing is in work: what was asked for so far is not waited for any more."""
+        self._committing.clear()
         self._desk.forget()
 
     @property
@@ -338,6 +342,7 @@ class Coordinator:
         self._desk.came = [host for host in self._desk.came if host in self.hosts]
         for host in came:
             self._desk.gone.pop(host, None)
+            self._committing.pop(host, None)  # it has come anew, and knows nothing of that
         return came
 
     def take_leavers(self) -> list[str]:
@@ -407,8 +412,13 @@ class Coordinator:
                 actions=_write_actions(lane),
                 positions=work.positions or {},
                 shapes=work.shapes or {},
+                sums_up=self._sums_up(plan),
             )
             await self._desk.send(lane.host, order)
+
+    def _sums_up(self, plan: Plan) -> bool:
+        """Whether hosts sum up by themselves when they have played: nothing can be run again or kept as it was."""
+        return plan.training and not self._oversight and not self._view.still
 
     async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> None:
         if findings.broken:
@@ -456,12 +466,34 @@ class Coordinator:
     async def _commit(self, order: Commit) -> list[Committed]:
         """Let the step count: it does already, whatever becomes of a host now. Gives the reports of those who are left.
 
-        Who is lost here is found by the next step.
+        Who is lost here is found by the next step. Where nothing is checked nothing hangs on the reports, and none is
+        waited for: the next order comes to each host behind this one.
         """
-        reports: list[Committed] = []
         waiting = set(self.hosts) - self.lost.keys()
         for host in sorted(waiting):
             await self._desk.send(host, order)
+        if self._oversight:
+            return await self._reports_of(waiting)
+        self._committing = dict.fromkeys(waiting, order.step)
+        return []
+
+    async def settle(self) -> None:
+        """Wait until everybody has committed who was told to and was not waited for.
+
+        Where lanes were played since, nothing is waited for: a host's reports come in the order of its orders.
+
+        Raises:
+            HostsLost: a host cannot be reached any more.
+        """
+        while self._committing:
+            answer = self._committing.popitem()
+            if answer[0] not in self._desk.gone:
+                await self._desk.take(Committed, lambda report, due=answer: (report.host, report.step) == due)
+
+    async def _reports_of(self, hosts: Iterable[str]) -> list[Committed]:
+        """The reports of a commit, of those of `hosts` who are left."""
+        waiting = set(hosts)
+        reports: list[Committed] = []
         while waiting:
             try:
                 report = await self._desk.take(Committed)
@@ -481,7 +513,7 @@ class Coordinator:
                 await self._desk.gather(Discarded, len(living))
             except HostsLost:
                 continue
-            self._desk.forget()
+            self.drop_reports()
             return
 
     def _explain_norm(self, work: StepWork, norms: Mapping[str, Tensor]) -> NonFinite:

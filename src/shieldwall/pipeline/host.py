@@ -47,6 +47,8 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
+from shieldwall.core.signing import Signed
+from shieldwall.core.statements import GradientClaim
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.door import Door
 from shieldwall.pipeline.feed import Feed
@@ -199,6 +201,7 @@ class StageHost:
             what = found.what + self._blame_weights(found.slot.stage, order.step)
             await self._report(NonFinite(host=self.name, slot=found.slot, what=what))
             return
+        norms = (await self._add_up(SumUp(step=order.step)))[0] if order.sums_up else {}
         await self._report(
             Played(
                 host=self.name,
@@ -206,6 +209,7 @@ class StageHost:
                 attempt=order.attempt,
                 losses=player.losses,
                 work=tuple(player.work),
+                norms=norms,
             )
         )
 
@@ -217,6 +221,11 @@ class StageHost:
         return f", from weights that the update of step {step - 1} (or the model itself) had made so,"
 
     async def _sum_up(self, order: SumUp) -> None:
+        norms, claims = await self._add_up(order)
+        await self._report(SummedUp(host=self.name, step=order.step, norms=norms, claims=claims))
+
+    async def _add_up(self, order: SumUp) -> tuple[dict[str, Tensor], tuple[Signed[GradientClaim], ...]]:
+        """Norms by parameter, and what the guard claims of them."""
         norms: dict[str, Tensor] = {}
         claims = []
         for role, stage, held in self._holdings:
@@ -232,7 +241,7 @@ class StageHost:
                 norms |= own
             if self._guard and self._guard.answers_for(role, stage):
                 claims.append(self._guard.claim(stage, role, order.step, gradients, own))
-        await self._report(SummedUp(host=self.name, step=order.step, norms=norms, claims=tuple(claims)))
+        return norms, tuple(claims)
 
     async def _take_gradients(self, order: TakeGradients) -> None:
         gradients = {name: gradient.clone() for name, gradient in order.gradients.items()}

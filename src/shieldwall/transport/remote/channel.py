@@ -17,12 +17,18 @@ from shieldwall.transport.remote.pieces import read_bundle, write_bundle
 SERVICE = "shieldwall.wire.v1.Wire"
 
 _LARGEST_MESSAGE_BYTES = BUNDLE_BYTES + max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+WAY_BYTES = 32 << 20
+"""What a connection may have under way each way: a gigabit a second over a line of 0.25 s there and back."""
+_HTTP2_FRAME_BYTES = 256 << 10
 PING_TIMEOUT_S = 1.0
 """A connection that has not answered for so long is broken off by either end."""
 _PING_EVERY_MS = 1000
 _PING_TIMEOUT_MS = int(1000 * PING_TIMEOUT_S)
 
 COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.http2.lookahead_bytes", WAY_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # it would begin with 64 KiB, and after each rest find out anew how wide the line is
+    ("grpc.http2.max_frame_size", _HTTP2_FRAME_BYTES),
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _PING_EVERY_MS),

@@ -113,15 +113,15 @@ class Dialer:
         """Carry over one connection until it is lost; whether there was one."""
         channels = [self.open_channel(address) for _ in range(self.lanes)]
         try:
-            lanes = [await self._greet(channels[0], address, hello, 0)]
-            if lanes[0] is None:
+            first = await self._greet(channels[0], address, hello, 0)
+            if first is None:
                 return False
-            lanes += [
-                await self._greet(channel, address, hello, number) for number, channel in enumerate(channels[1:], 1)
-            ]
             self.on_change(f"connected to {address}")
-            carrying = [asyncio.create_task(self.link.carry(lane)) for lane in lanes if lane]
+            carrying = [asyncio.create_task(self.link.carry(first))]  # the other end has begun to send on it
             try:
+                for number, channel in enumerate(channels[1:], 1):
+                    if lane := await self._greet(channel, address, hello, number):
+                        carrying.append(asyncio.create_task(self.link.carry(lane)))
                 done, _ = await asyncio.wait(carrying, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in carrying:

@@ -140,5 +140,7 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
         byte = view[at + place]
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
+            if place and not byte:  # longer than it need be
+                raise _OtherwiseWritten
             return value, at + place + 1
     raise _OtherwiseWritten
