@@ -141,7 +141,7 @@ async def _ways(settings: ThinLinksSettings, folder: Path) -> AsyncIterator[dict
 async def _trained_over(
     compression: CompressionKind, stages: int, workers: WorkerProcesses, folder: Path, steps: Steps
 ) -> AsyncIterator[Way]:
-    plan = plan_on_one_machine("1f1b", stages, len(steps[0]))
+    plan = plan_on_one_machine("gpipe", stages, len(steps[0]))
     compute = ThreadCompute()
     async with pipeline_trainer(
         folder, steps, plan, compute_of=lambda _: compute, deploy=workers, compression=compression
@@ -189,15 +189,16 @@ _NOTES = (
     "Every worker is a process that has dialled this one over mutual TLS, straight or over a line of its own: a TCP"
     " proxy in another process, the same in both directions. The delay is one way: an order and its answer take twice"
     " as long. Two workers talk through the initiator, over both their lines.",
-    "1f1b, nothing is checked, one thread in each process. All processes live through the whole run; those that are not"
-    " in turn send a sign of life four times a second.",
+    "gpipe, nothing is checked, one thread in each process. The clock runs until all have said that they committed,"
+    " which a step in the middle of a run does not wait for. All processes live through the whole run; those that are"
+    " not in turn send a sign of life four times a second.",
     "Compression rounds what crosses borders, so its losses are others; that they are the same over every line is a"
     " receipt.",
 )
 
 
 def _table(settings: ThinLinksSettings, measured: Measured, ratios: Mapping[ThinWay, Spread]) -> Table:
-    plan = plan_on_one_machine("1f1b", settings.stages, settings.size.micro_batches)
+    plan = plan_on_one_machine("gpipe", settings.stages, settings.size.micro_batches)
     tensors = sum(traffic_of(plan))
 
     def row(way: ThinWay) -> dict[str, Any]:

@@ -486,9 +486,11 @@ class Coordinator:
             HostsLost: a host cannot be reached any more.
         """
         while self._committing:
-            answer = self._committing.popitem()
-            if answer[0] not in self._desk.gone:
-                await self._desk.take(Committed, lambda report, due=answer: (report.host, report.step) == due)
+            await self._take_commit(*self._committing.popitem())
+
+    async def _take_commit(self, host: str, step: int) -> None:
+        if host not in self._desk.gone:
+            await self._desk.take(Committed, lambda report: (report.host, report.step) == (host, step))
 
     async def _reports_of(self, hosts: Iterable[str]) -> list[Committed]:
         """The reports of a commit, of those of `hosts` who are left."""

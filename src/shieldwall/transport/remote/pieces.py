@@ -1,8 +1,9 @@
 """What a lane carries: bundles of pieces, written and read without copying a tensor's bytes more often than needed.
 
-`wire.proto` says what a bundle is: a `Piece`, and what comes with it in `more`. Protobuf would copy the bytes of a part
-four times on their way out and three times on their way in. So parts are written by hand, which is one copy, and read by
-hand where they are written as they are here; everything else goes through protobuf, which reads the same out of it.
+`wire.proto` says what a bundle is: a `Piece`, and what comes with it in `more`. Protobuf would copy the bytes of a
+part four times on their way out and three times on their way in. So parts are written by hand, which is one copy, and
+read by hand where they are written as they are here; everything else goes through protobuf, which reads the same out
+of it.
 """
 
 from __future__ import annotations
