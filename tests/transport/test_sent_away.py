@@ -42,6 +42,8 @@ def test_who_is_sent_away_hears_the_reason_where_it_is_connected(lanes: int) -> 
             coordinator = net.hub.join("coordinator")
             keeping = asyncio.create_task(keep_dialling(net, "liar", lanes))
             await coordinator.receive()
+            while len(net.said) < 2:  # both are connected over all their lanes
+                await asyncio.sleep(0.01)
             assert set(net.server.addresses) == {"honest", "liar"}
             # nothing is in the book: what the liar is told can only come over the connections that it has
             member = net.gate.book.renew("liar", "0" * 64, utc_now() + timedelta(hours=1))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from shieldwall.core.errors import EnrolmentError, TransportError
 from shieldwall.core.messages import Message
 from shieldwall.transport.codec import pack, unpack
 from shieldwall.transport.remote import wire_pb2 as wire
@@ -116,12 +117,13 @@ class Dialer:
             first = await self._greet(channels[0], address, hello, 0)
             if first is None:
                 return False
-            self.on_change(f"connected to {address}")
             carrying = [asyncio.create_task(self.link.carry(first))]  # the other end has begun to send on it
+            hello.fresh = False
             try:
                 for number, channel in enumerate(channels[1:], 1):
-                    if lane := await self._greet(channel, address, hello, number):
+                    if lane := await self._greet_beside(channel, address, hello, number):
                         carrying.append(asyncio.create_task(self.link.carry(lane)))
+                self.on_change(f"connected to {address}")
                 done, _ = await asyncio.wait(carrying, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in carrying:
@@ -134,6 +136,15 @@ class Dialer:
         finally:
             for channel in channels:
                 await channel.close()
+
+    async def _greet_beside(
+        self, channel: grpc.aio.Channel, address: str, hello: wire.Hello, number: int
+    ) -> DialledLane | None:
+        """A lane beside the first one, which is told why where the other end will not have this one any more."""
+        try:
+            return await self._greet(channel, address, hello, number)
+        except (EnrolmentError, TransportError):
+            return None
 
     async def _greet(
         self, channel: grpc.aio.Channel, address: str, hello: wire.Hello, number: int
