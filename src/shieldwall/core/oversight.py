@@ -155,3 +155,7 @@ class Oversight(Protocol):
 
     def accept_state(self, report: StateReport) -> StageState | None:
         """The state that a host has served, or None where it is not the one that is in force; that is a case."""
+
+    def fits_state(self, stage: int, roots: Mapping[str, str]) -> bool | None:
+        """Whether tensors with these roots, by the names of `core.flat_state`, are the state that is in force; None
+        where nobody has signed one."""

@@ -21,7 +21,6 @@ from torch import Tensor
 from shieldwall.core.ids import SERVER, Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
-    Assigned,
     Commit,
     Committed,
     Discard,
@@ -45,7 +44,7 @@ from shieldwall.core.messages import (
     Viewed,
     Void,
 )
-from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned, lost_state, state_gone
+from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
@@ -53,6 +52,9 @@ from shieldwall.pipeline.desk import Desk, HostsLost
 from shieldwall.pipeline.failures import never_settles, not_finite
 from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.pipeline.server import route_of
+from shieldwall.pipeline.transfer.fetch import Fetcher
+from shieldwall.pipeline.transfer.hand import Hander
+from shieldwall.pipeline.transfer.transfers import NEAR, Transfers
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
@@ -114,6 +116,7 @@ class Coordinator:
         clipping: of the gradients.
         oversight: watches the run; None where nothing is checked.
         first_attempt: number of the first attempt at each step; a resumed run counts on from those before it.
+        transfers: how states travel; by reference if not given.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Coordinator:
         *,
         oversight: Oversight | None = None,
         first_attempt: int = 0,
+        transfers: Transfers = NEAR,
     ) -> None:
         self._run = run
         self._stage_of = dict(stage_of)
@@ -134,7 +138,9 @@ class Coordinator:
         self._tried: tuple[int, int] = (-1, -1)
         """The step that was played last, and the number of the last attempt at it."""
         self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values())
-        self._talk = DeskCorrespondence(self._desk)
+        self._fetcher = Fetcher(self._desk, oversight, transfers)
+        self._hander = Hander(self._desk, transfers)
+        self._talk = DeskCorrespondence(self._desk, self._fetcher)
         self._holders: dict[tuple[Role, int], str] = {}
         self._view = View(view=0, holders={}, checkers={}, keys={}, arithmetic="")
 
@@ -153,9 +159,11 @@ class Coordinator:
         """Let `host` hold the stage of `span`, or its duplicate, starting from `state`.
 
         `frozen` is what training leaves alone.
+
+        Raises:
+            HostsLost: as `Hander.hand`.
         """
-        await self._desk.send(host, _assignment(span, state, frozen, role))
-        await self._desk.take(Assigned)
+        await self._hander.hand(host, _assignment(span, state, frozen, role))
         self._holders[role, span.index] = host
 
     async def begin(self, view: View, hosts: Iterable[str]) -> None:
@@ -165,7 +173,7 @@ class Coordinator:
         """
         self._view = view
         for host in hosts:
-            await self._ask(host, view, Viewed)
+            await self._show(host, view)
 
     async def place(
         self,
@@ -177,15 +185,20 @@ class Coordinator:
     ) -> None:
         """As `assign`, before the first step."""
         self._holders[role, span.index] = host
-        await self._ask(host, _assignment(span, state, frozen, role), Assigned)
+        with suppress(HostsLost):
+            await self._hander.hand(host, _assignment(span, state, frozen, role), alone=True)
 
-    async def _ask(self, host: str, order: View | Assign, wanted: type[Viewed] | type[Assigned]) -> None:
-        """Give an order and wait for its answer, or until the host is lost; that others are is nothing here."""
+    def tell_still_there(self) -> None:
+        """Tell of the stages that hosts had by themselves since the last call, so that nothing had to be sent."""
+        self._hander.tell_still_there()
+
+    async def _show(self, host: str, view: View) -> None:
+        """Tell a host and wait for its answer, or until it is lost; that others are is nothing here."""
         if host not in self._desk.gone:
-            await self._desk.send(host, order)
+            await self._desk.send(host, view)
         while host not in self._desk.gone:
             with suppress(HostsLost):
-                await self._desk.take(wanted, lambda report: report.host == host)
+                await self._desk.take(Viewed, lambda report: report.host == host)
                 return
 
     async def release(self, host: str, stage: int, role: Role) -> None:
@@ -235,6 +248,7 @@ class Coordinator:
         await self._prepare(work, self._clipping.coefficients(norms, self._stage_of, range(work.plan.stages)))
         head = self._oversight.seal_step(work.step, norm=float(norm)) if self._oversight else ""
         committed = await self._commit(Commit(step=work.step, head=head))
+        self._fetcher.forget()
         if self._oversight:
             self._oversight.take_receipts(committed)
         return StepResult(
@@ -270,7 +284,7 @@ class Coordinator:
             yield stage, await self.state(stage)
 
     async def state(self, stage: int, roles: Sequence[Role] = (Role.STAGE, Role.DUPLICATE)) -> StageState:
-        """The committed state of one stage, from the first of its holders who has the one that is in force.
+        """The committed state of one stage, from its holders who have the one that is in force.
 
         Raises:
             RunError: SW-V202; none of those who were asked has it.
@@ -278,20 +292,7 @@ class Coordinator:
             HostsLost: somebody else cannot be reached any more.
         """
         asked = [(role, self._holders[role, stage]) for role in roles if (role, stage) in self._holders]
-        for role, host in asked:
-            try:
-                report = await self._talk.state(host, stage, role)
-            except HostsLost:
-                if host not in self._desk.gone:
-                    raise
-                continue
-            state = self._oversight.accept_state(report) if self._oversight else report.state
-            if state is not None:
-                return state
-        if all(host in self._desk.gone for _, host in asked):
-            raise state_gone(stage, [host for _, host in asked] or ["who held it"])
-        holder, checker = (self._holders.get((role, stage), "") for role in (Role.STAGE, Role.DUPLICATE))
-        raise lost_state(stage, holder, checker)
+        return await self._fetcher.committed(stage, asked)
 
     async def stop(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, those of them that can be reached."""

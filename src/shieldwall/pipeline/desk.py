@@ -126,6 +126,12 @@ class Desk:
         """The next `count` reports of one kind."""
         return [await self.take(wanted) for _ in range(count)]
 
+    def give_up(self, host: str, order: Message) -> None:
+        """The answer to an order is not wanted any more; it is dropped, come or not."""
+        answer = asked_of(host, order)
+        self._asked = [each for each in self._asked if each != answer]
+        self._kept = deque(each for each in self._kept if given_by(host, each) != answer)
+
     def forget(self) -> None:
         """Drop the reports that nobody has taken; what was asked for so far is not asked for any more."""
         self._kept.clear()

@@ -153,6 +153,8 @@ class TrainingSession:
             compute_of=(lambda _: ThreadCompute()) if machines else None,
             network=machines.hub if machines else None,
             elsewhere=machines.there if machines else (),
+            state_bytes=max(run_plan.memory_bytes.values()),
+            tell=self.view.note,
         )
         try:
             async with deployment as coordinator:
@@ -161,6 +163,7 @@ class TrainingSession:
                 succession = await self._begin(defence, handover, run_plan.plan.hosts, spares, has_room)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
+                coordinator.tell_still_there()
                 tools = LoopTools(
                     config=config,
                     steps=run_steps(config, len(self.materials.blocks.train)),

@@ -73,3 +73,6 @@ class DuplicateOversight:
     def accept_state(self, report: StateReport) -> StageState | None:
         accepted = self.court.accept(report)
         return report.state if accepted or self.court.response is Response.NONE else None
+
+    def fits_state(self, stage: int, roots: Mapping[str, str]) -> bool | None:
+        return self.court.fits(stage, roots)
