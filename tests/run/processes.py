@@ -45,6 +45,13 @@ class Processes:
         self.training = self._start("train", *self._train(address), *overrides(*settings), fresh=fresh)
         self.wait_for(lambda: TICKET.search(self.said) is not None)
 
+    def train_until_killed(self, moment: str, step: int, *settings: str) -> None:
+        """Start the run, or resume it where no settings are given; its initiator kills itself at that moment."""
+        before = len(TICKET.findall(self.said)) if not settings else 0
+        arguments = ["-m", "shieldwall.lab.recovery.initiator", moment, str(step), str(self.folder / "run"), *settings]
+        self.training = self._spawn("train", [str(self.programs / "python"), *arguments])
+        self.wait_for(lambda: len(TICKET.findall(self.said)) > before)
+
     def kill_training(self) -> None:
         """Kill the initiator, and wait until it is gone."""
         if self.training:
@@ -118,6 +125,9 @@ class Processes:
 
     def _start(self, log: str, *arguments: str, fresh: bool = False) -> subprocess.Popen[bytes]:
         program = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
+        return self._spawn(log, [*program, *arguments])
+
+    def _spawn(self, log: str, command: list[str]) -> subprocess.Popen[bytes]:
         out, errors = self.folder / f"{log}.out", self.folder / f"{log}.err"
         with out.open("ab") as out_file, errors.open("ab") as errors_file:
-            return subprocess.Popen([*program, *arguments], stdout=out_file, stderr=errors_file)
+            return subprocess.Popen(command, stdout=out_file, stderr=errors_file)
