@@ -77,8 +77,10 @@ class WorkerProcesses:
         names = [host.name for host in plan.hosts if host.name != INITIATOR]
         async with self._hub(plan, settings, names) as (hub, workers):
             try:
-                far = {"network": hub, "elsewhere": names, "state_bytes": _ROOMY_BYTES}
-                async with deploy(plan, settings, feed, **far, **options) as coordinator:
+                deployment = deploy(
+                    plan, settings, feed, network=hub, elsewhere=names, state_bytes=_ROOMY_BYTES, **options
+                )
+                async with deployment as coordinator:
                     yield coordinator
             except HostsLost as lost:
                 gone = next(worker for worker in workers if worker.name in lost.hosts)
