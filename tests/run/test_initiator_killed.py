@@ -33,6 +33,7 @@ def processes(warm_programs: Path, tmp_path: Path) -> Iterator[Processes]:
     found.clear()
 
 
+@pytest.mark.timeout(600)
 def test_in_prepare_in_commit_and_in_the_middle_of_a_checkpoint(processes: Processes, tmp_path: Path) -> None:
     """In prepare nothing is lost, and the workers still have the very states of the checkpoint: nothing is sent. At the
     commit they are ahead of it, and are sent their states. A checkpoint that is not whole counts for nothing."""
