@@ -44,12 +44,15 @@ class Succession:
         self._portions = [host.stages for host in portions if host.name != INITIATOR]
         self._released: dict[tuple[Duty, str], None] = {}
         """What others hold by now, and who is still to let go of it."""
+        self._announced: tuple[Host, ...] = ()
+        """Who is to hold what, as everybody was told last."""
         self.hosts = tuple(hosts)
         """Who is to hold what."""
 
     async def begin(self) -> None:
         """Announce the first view; nothing is held before."""
         await self._handover.begin(self._handover.shield.view(self.hosts), self.hosts)
+        self._announced = self.hosts
 
     def dismiss(self, name: str) -> str:
         """Write down that somebody else is to hold what this host holds, which is not asked for anything any more.
@@ -86,7 +89,7 @@ class Succession:
         states: dict[int, StageState] = {}
         for stage in sorted({stage for _, stage in missing}):
             states[stage] = await self._coordinator.state(stage)
-        if missing or held.keys() - wanted.keys():
+        if missing or held.keys() - wanted.keys() or self._announced != self.hosts:
             await self._announce(states)
         for duty in held.keys() - wanted.keys() | held.keys() & missing.keys():
             self._released[duty, held[duty]] = None
@@ -95,7 +98,8 @@ class Succession:
         for duty in held.keys() - wanted.keys():
             self._coordinator.forget(duty[1], duty[0])
         for (role, stage), host in list(self._released):
-            if host not in self._coordinator.gone:
+            kept_after_all = wanted.get((role, stage)) == host  # who was to take it was lost before it had it
+            if not kept_after_all and host not in self._coordinator.gone:
                 await self._coordinator.release(host, stage, role)
             del self._released[(role, stage), host]
 
@@ -130,6 +134,7 @@ class Succession:
 
     async def _announce(self, states: Mapping[int, StageState] | None = None) -> None:
         await self._handover.announce(self._handover.shield.view(self.hosts, states=states), self.hosts)
+        self._announced = self.hosts
 
 
 def duties(hosts: Collection[Host]) -> dict[Duty, str]:
