@@ -11,6 +11,7 @@ from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
 from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.host import StageHost
@@ -35,6 +36,7 @@ async def deploy(
     spares: Sequence[str] = (),
     network: Network | None = None,
     elsewhere: Collection[str] = (),
+    deadlines: Deadlines | None = None,
 ) -> AsyncIterator[Coordinator]:
     """The hosts of `plan` as coroutines of this process, and their coordinator.
 
@@ -51,6 +53,7 @@ async def deploy(
         spares: names of hosts that hold nothing yet.
         network: over which hosts talk; within this process if not given.
         elsewhere: names of hosts that are in other processes and reached over `network`; they are not made here.
+        deadlines: of answers; None where nobody is in another process.
 
     Raises:
         PlanError: SW-P112; hooks are given for a host that the plan does not have.
@@ -70,6 +73,7 @@ async def deploy(
         clipping,
         oversight=shield.oversight if shield else None,
         first_attempt=shield.first_attempt if shield else 0,
+        deadlines=deadlines,
     )
     try:
         async with asyncio.TaskGroup() as group:
