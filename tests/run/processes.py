@@ -90,6 +90,13 @@ class Processes:
             arguments += ["--attack-log", str(attack_log)] if attack_log else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
 
+    def join_withholding(self, number: int, step: int) -> None:
+        """Start a worker that keeps back its report that it has played `step`."""
+        arguments = ["join", self.ticket, "--home", str(self.folder / f"home-{number}")]
+        script = str(Path(__file__).with_name("withholding.py"))
+        program = [str(self.programs / "python"), script, str(step)]
+        self.workers[number] = self._start(f"join-{number}", *arguments, program=program)
+
     def told(self, number: int) -> str:
         """What a worker has said on standard error, in all its lives."""
         return (self.folder / f"join-{number}.err").read_text()
@@ -123,9 +130,11 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def _start(self, log: str, *arguments: str, fresh: bool = False) -> subprocess.Popen[bytes]:
-        program = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
-        return self._spawn(log, [*program, *arguments])
+    def _start(
+        self, log: str, *arguments: str, fresh: bool = False, program: list[str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        usual = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
+        return self._spawn(log, [*(program or usual), *arguments])
 
     def _spawn(self, log: str, command: list[str]) -> subprocess.Popen[bytes]:
         out, errors = self.folder / f"{log}.out", self.folder / f"{log}.err"

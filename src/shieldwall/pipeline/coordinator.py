@@ -37,7 +37,6 @@ from shieldwall.core.messages import (
     Release,
     Released,
     StageState,
-    Stop,
     SummedUp,
     SumUp,
     View,
@@ -48,8 +47,11 @@ from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAband
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.desk import Desk, HostsLost
+from shieldwall.pipeline.disputes import Disputes
 from shieldwall.pipeline.failures import never_settles, not_finite
+from shieldwall.pipeline.lane_watch import LaneWatch, first_slot
 from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.pipeline.server import route_of
 from shieldwall.pipeline.transfer.fetch import Fetcher
@@ -117,6 +119,7 @@ class Coordinator:
         oversight: watches the run; None where nothing is checked.
         first_attempt: number of the first attempt at each step; a resumed run counts on from those before it.
         transfers: how states travel; by reference if not given.
+        deadlines: of answers; None where all hosts are in this process, and none of them can keep anything back.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class Coordinator:
         oversight: Oversight | None = None,
         first_attempt: int = 0,
         transfers: Transfers = NEAR,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self._run = run
         self._stage_of = dict(stage_of)
@@ -137,7 +141,9 @@ class Coordinator:
         self._first_attempt = first_attempt
         self._tried: tuple[int, int] = (-1, -1)
         """The step that was played last, and the number of the last attempt at it."""
-        self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values())
+        self._deadlines = deadlines
+        self._disputes = Disputes()
+        self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values(), deadlines)
         self._fetcher = Fetcher(self._desk, oversight, transfers)
         self._hander = Hander(self._desk, transfers)
         self._talk = DeskCorrespondence(self._desk, self._fetcher)
@@ -251,12 +257,15 @@ class Coordinator:
         self._fetcher.forget()
         if self._oversight:
             self._oversight.take_receipts(committed)
+        done = {report.host: report.work for report in played if report.attempt == first_attempt}
+        if self._deadlines:
+            self._deadlines.note_work(work.plan, done)
         return StepResult(
             step=work.step,
             losses=losses_of(played),
             gradient_norm=float(norm),
             learning_rate=work.learning_rate,
-            work={report.host: report.work for report in played if report.attempt == first_attempt},
+            work=done,
             rerun=rerun,
         )
 
@@ -296,7 +305,8 @@ class Coordinator:
 
     async def stop(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, those of them that can be reached."""
-        await self._desk.send_all([host for host in hosts if host not in self._desk.gone], Stop())
+        for host in hosts:
+            await self._desk.let_go(host)
 
     async def stop_all(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, and whoever has come since."""
@@ -315,6 +325,11 @@ class Coordinator:
     def why_gone(self, host: str) -> str:
         """Of a host that cannot be reached: "gone", or what it said itself before it went."""
         return self._desk.why.get(host, "gone")
+
+    @property
+    def overdue(self) -> Mapping[str, str]:
+        """Hosts that ever missed a deadline, and what was waited for."""
+        return self._desk.overdue
 
     def drop_reports(self) -> None:
         """Nothing is in work: what was asked for so far is not waited for any more."""
@@ -375,17 +390,23 @@ class Coordinator:
         self._tried = (work.step, attempt) if plan.training else self._tried
         if self._oversight:
             self._oversight.begin(self._describe(work, plan, attempt))
+        watch = self._watch_lanes(plan, work.step, attempt)
         await self._order_to_play(work, plan, attempt)
         played: list[Played] = []
         losses_from = plan.host_of(plan.stages - 1)
         while len(played) < len(plan.lanes):
+            before_s = self._desk.waited_s
             report = await self._desk.next(Played, NonFinite)
+            waited_s = self._desk.waited_s - before_s
             if isinstance(report, NonFinite) and not self._oversight:
                 await self._give_up(work.step, report)
             elif isinstance(report, (Played, NonFinite)):
                 played.append(as_played(report, work.step, attempt, has_losses=report.host == losses_from))
+                watch.end(report.host)
             elif self._oversight:
-                await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
+                left_out = await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
+                watch.leave_out(left_out)
+            await watch.look(waited_s, self._talk)
         if not self._oversight:
             return played, ()
         findings = await self._oversight.conclude(self._talk)
@@ -411,12 +432,18 @@ class Coordinator:
             )
             await self._desk.send(lane.host, order)
 
-    async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> None:
+    def _watch_lanes(self, plan: Plan, step: int, attempt: int) -> LaneWatch:
+        first = first_slot(self._run, self._view.view, attempt, step)
+        return LaneWatch(self._desk, self._deadlines, self._oversight, plan, first, self._disputes)
+
+    async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> tuple[int, ...]:
+        """Act on what oversight found; gives the micro-batches that are left out from now on."""
         if findings.broken:
             await self._give_up(step, findings.broken)
         if findings.again:
             order = Void(step=step, attempt=attempt, micro_batches=findings.again)
             await self._desk.send_all([lane.host for lane in plan.lanes], order)
+        return findings.again
 
     def _describe(self, work: StepWork, plan: Plan, attempt: int) -> Assignment:
         return Assignment(

@@ -11,6 +11,7 @@ from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
 from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.host import StageHost
@@ -38,6 +39,7 @@ async def deploy(
     elsewhere: Collection[str] = (),
     state_bytes: int = 0,
     tell: Callable[[str], None] = lambda _: None,
+    deadlines: Deadlines | None = None,
 ) -> AsyncIterator[Coordinator]:
     """The hosts of `plan` as coroutines of this process, and their coordinator.
 
@@ -57,6 +59,7 @@ async def deploy(
             whoever comes later.
         state_bytes: the most that a stage's state can have that comes from one of them.
         tell: told in words of states that travel long, or need not.
+        deadlines: of answers; None where nobody is in another process.
 
     Raises:
         PlanError: SW-P112; hooks are given for a host that the plan does not have.
@@ -79,6 +82,7 @@ async def deploy(
         oversight=shield.oversight if shield else None,
         first_attempt=shield.first_attempt if shield else 0,
         transfers=transfers,
+        deadlines=deadlines,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -63,6 +63,8 @@ class LoopTools:
     """Says who is late; None where all hosts share a machine, and nobody can be."""
     losses: Losses = field(default_factory=Losses)
     """Hosts that were lost before the loop began are told of in its first line."""
+    cut_off: Callable[[str], Awaitable[None]] | None = None
+    """Ends the connections of a worker that has missed a deadline; None where all hosts are in this process."""
     on_arrival: Callable[[str], None] = lambda _: None
     """Told of each worker that has come while the run is on, before anything is given to it."""
     expelled: tuple[str, ...] = ()
@@ -242,7 +244,9 @@ class TrainingLoop:
         """Whoever has come, or come back, is a spare from now on."""
         for name in self._tools.coordinator.take_arrivals():
             self._tools.on_arrival(name)
-            if self._tools.succession:
+            if name in self._tools.losses.barred:
+                self._tools.view.note(f"{name} is back, and is given nothing: it has missed a deadline before")
+            elif self._tools.succession:
                 self._tools.succession.add_spare(name)
                 self._tools.view.note(f"{name} is there and holds nothing yet")
 
@@ -264,12 +268,14 @@ class TrainingLoop:
             RunError: SW-V202; who is left has another state than the one that both signed.
         """
         tools, settled = self._tools, False
+        await self._cut_off_overdue()
         if tools.succession is None:
             for name, silent_s in tools.coordinator.lost.items():
                 tools.losses.add(self._progress.step, name, silent_s, tools.coordinator.why_gone(name))
             raise nobody_else(tools.coordinator.lost, tools.folder.path)
         while not settled:
             tools.coordinator.drop_reports()
+            await self._cut_off_overdue()
             self._take_in_arrivals()
             gone = dict(tools.coordinator.gone)
             for name, successor in tools.succession.dismiss_lost().items():
@@ -281,6 +287,18 @@ class TrainingLoop:
                 settled = True
         self._plans.move(tools.succession.hosts)
         tools.losses.resume()
+
+    async def _cut_off_overdue(self) -> None:
+        """Have nothing more to do with those who have missed a deadline: whatever they send now is too late."""
+        tools = self._tools
+        for name, what in tools.coordinator.overdue.items():
+            if name in tools.losses.barred:
+                continue
+            tools.losses.barred[name] = what
+            waited_s = tools.coordinator.gone.get(name, 0.0)
+            tools.view.note(f"{name} has missed a deadline: {what} was waited for, {waited_s:.1f} s long")
+            if tools.cut_off:
+                await tools.cut_off(name)
 
     async def surely(self, act: Callable[[], Awaitable[T]]) -> T:
         """What `act` gives, once nobody is lost in it whom it needs."""

@@ -23,6 +23,7 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.recovery.views import without
@@ -155,6 +156,7 @@ class TrainingSession:
             elsewhere=machines.there if machines else (),
             state_bytes=max(run_plan.memory_bytes.values()),
             tell=self.view.note,
+            deadlines=self._deadlines(machines, run_plan),
         )
         try:
             async with deployment as coordinator:
@@ -180,6 +182,7 @@ class TrainingSession:
                     succession=succession,
                     losses=self.losses,
                     lateness=Lateness(run_plan.costs) if machines else None,
+                    cut_off=machines.cut_off if machines else None,
                     on_arrival=_admission(defence, machines),
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
                     expelled=self._expelled_before(machines),
@@ -234,6 +237,9 @@ class TrainingSession:
                 silence_s=allowed_silence_s(self.run_plan.costs),
                 rows=rows,
             ),
+            deadlines=Deadlines(
+                costs=self.run_plan.costs, border_bytes=self.run_plan.border_bytes, state_bytes=max(needs.values())
+            ),
             worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0)
             if settled
             else least_bytes(self.planner, InFlight.of(plan)),
@@ -246,19 +252,31 @@ class TrainingSession:
         async with muster.gather([*names, *spare_names(config)]) as machines:
             yield machines
 
+    def _deadlines(self, machines: Machines | None, run_plan: RunPlan) -> Deadlines | None:
+        """Of answers, by the plan that is played; nobody in this process can keep anything back."""
+        if machines is None:
+            return None
+        machines.deadlines.costs = run_plan.costs
+        machines.deadlines.state_bytes = max(run_plan.memory_bytes.values())
+        return machines.deadlines
+
     def _deal(self, machines: Machines | None, spares: list[str]) -> tuple[RunPlan, list[str]]:
         """Who holds what at the start, and who is a spare: others stand in for workers that are not there."""
         run_plan = self.run_plan
         if machines is None:
             return run_plan, spares
+        barred = self.losses.barred.keys()
         spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
+        spares = [name for name in spares if name not in barred]
         hosts = run_plan.plan.hosts
-        for name in [host.name for host in hosts if host.name in machines.absent]:
+        absent = {*machines.absent, *barred}
+        for name in [host.name for host in hosts if host.name in absent]:
             successor = spares.pop(0) if spares and self.config.checks else INITIATOR
-            self.view.note(f"{name} is not there; {successor} takes over what it held")
+            why = "has missed a deadline" if name in barred else "is not there"
+            self.view.note(f"{name} {why}; {successor} takes over what it held")
             hosts = without(hosts, name, successor)
         machines.warden.register.see_hosts(hosts)
-        return (run_plan.held_by(hosts) if machines.absent else run_plan), spares
+        return (run_plan.held_by(hosts) if absent else run_plan), spares
 
     def _raise_shield(
         self,

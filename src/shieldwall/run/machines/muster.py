@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.ids import MUSTER
 from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.losses import GONE_AS
 from shieldwall.run.machines.allowance import Allowance
@@ -31,6 +32,7 @@ from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
+from shieldwall.transport.remote.witness import HubWitness
 from shieldwall.transport.star import touches_centre
 
 _TICKET_LASTS = timedelta(days=1)
@@ -56,6 +58,10 @@ class Machines:
     """What each says of its machine."""
     allowance: Allowance
     """How much a worker may send at once."""
+    deadlines: Deadlines
+    """Of their answers."""
+    cut_off: Callable[[str], Awaitable[None]]
+    """Ends the connections of one that has missed a deadline; what it sends from then on goes nowhere."""
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -83,6 +89,7 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
+        deadlines: of answers.
         worker_bytes: what a worker needs of memory to be of use.
         own_passes_per_s: of the probe on this machine.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
@@ -95,6 +102,7 @@ class Muster:
     listen: Listen
     topology: Topology
     welcome: Welcome
+    deadlines: Deadlines
     worker_bytes: int
     own_passes_per_s: float
     patience_s: float | None
@@ -112,7 +120,7 @@ class Muster:
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome)
+        sentry = Sentry(self.welcome, self.deadlines)
         claims = Claims(self.own_passes_per_s, self._lose(sentry))
 
         async def greet(name: str) -> None:
@@ -127,7 +135,8 @@ class Muster:
         server = WireServer(hub, gate, allowance, self._tell_refused, facts)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
-        register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s)
+        self.deadlines.witness = HubWitness(hub)
+        register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s, self.deadlines.answer_s)
         register.see_claims(claims)
         warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
         try:
@@ -135,7 +144,17 @@ class Muster:
                 await warden.look()
                 self._invite(gate, port, len(set(names) - warden.banned))
                 await self._wait(hub, server, names, warden, claims)
-                machines = Machines(hub, gate.book, warden, tuple(names), frozenset(hub.links), claims, allowance)
+                machines = Machines(
+                    hub=hub,
+                    book=gate.book,
+                    warden=warden,
+                    wanted=tuple(names),
+                    there=frozenset(hub.links),
+                    claims=claims,
+                    allowance=allowance,
+                    deadlines=self.deadlines,
+                    cut_off=sentry.cut_off,
+                )
                 hub.miss(machines.absent)
                 async with _meanwhile(sentry.watch()):
                     yield machines
@@ -155,6 +174,7 @@ class Muster:
         self.view.note(
             f"a worker that is silent for {self.welcome.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s"
         )
+        self.view.note(self.deadlines.sentence())
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
     def _where(self, gate: Gate) -> Listen:

@@ -72,6 +72,8 @@ class Link:
         self._echoed_s = time.monotonic()
         self._heard = self._echoed = 0
         """Pieces that were heard here, and those that the peer says it has heard."""
+        self.sent_bytes = self.got_bytes = 0
+        """Of parts of tensors; the small rest of a letter does not count."""
         self._told_s = 0.0
         """When the peer was last told how much was heard here."""
 
@@ -79,6 +81,16 @@ class Link:
     def silent_s(self) -> float:
         """For how long nothing has been heard of the peer, or the peer has heard nothing."""
         return time.monotonic() - min(self.heard_s, self._echoed_s)
+
+    @property
+    def taken(self) -> int:
+        """The last letter that the peer has taken."""
+        return self._outbox.acknowledged
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of all letters that the peer has not taken."""
+        return self._outbox.waiting_bytes
 
     @property
     def received(self) -> int:
@@ -191,6 +203,7 @@ class Link:
             if not self._inbox.knows(number):  # its head comes on another lane
                 async with self._changed:
                     await self._changed.wait_for(lambda: self._inbox.knows(number))
+            self.got_bytes += piece.ByteSize()
             return self._inbox.take_part(piece.part)
         if content == "head":
             letters = self._inbox.take_head(piece.head)
@@ -210,6 +223,7 @@ class Link:
                 piece = self._next_piece()
                 if piece is not None:
                     await lane.write(piece)
+                    self.sent_bytes += piece.ByteSize() if piece.WhichOneof("content") == "part" else 0
                 else:
                     await self._tell()
                     self._to_send.clear()

@@ -32,6 +32,8 @@ class Outbox:
         self._unsent: deque[_Numbered] = deque()
         self._pieces: Iterator[wire.Piece] = iter(())
         self._numbered = 0
+        self.acknowledged = 0
+        """The last letter that was."""
         self.waiting_bytes = 0
         """Of all letters that are not acknowledged."""
 
@@ -65,6 +67,7 @@ class Outbox:
         """
         if number > self._numbered:
             raise garbled("an acknowledgement", f"of a letter up to number {self._numbered}", f"number {number}")
+        self.acknowledged = max(self.acknowledged, number)
         while self._kept and self._kept[0].number <= number:
             self.waiting_bytes -= self._kept.popleft().letter.packed.nbytes
 
