@@ -28,13 +28,15 @@ from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, r
 from shieldwall.recovery.views import without
 from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
+from shieldwall.run.custody import Custody
+from shieldwall.run.custody import describe as describe_places
 from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
 from shieldwall.run.dismissal import Dismissal
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
-from shieldwall.run.fitting import fit_machines, record_fit, room_on
+from shieldwall.run.fitting import fit_machines, joined_before, record_fit, room_on
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
 from shieldwall.run.lateness import Lateness
@@ -55,6 +57,7 @@ from shieldwall.run.planning import (
     optimizer_settings,
     spare_names,
 )
+from shieldwall.run.plans import write_plan
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
@@ -166,7 +169,7 @@ class TrainingSession:
                 coordinator.tell_still_there()
                 tools = LoopTools(
                     config=config,
-                    steps=run_steps(config, len(self.materials.blocks.train)),
+                    steps=self._steps,
                     folder=self.folder,
                     run_plan=run_plan,
                     feed=feed,
@@ -178,6 +181,7 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    custody=self._custody,
                     losses=self.losses,
                     lateness=Lateness(run_plan.costs) if machines else None,
                     on_arrival=_admission(defence, machines),
@@ -247,18 +251,39 @@ class TrainingSession:
             yield machines
 
     def _deal(self, machines: Machines | None, spares: list[str]) -> tuple[RunPlan, list[str]]:
-        """Who holds what at the start, and who is a spare: others stand in for workers that are not there."""
+        """Who holds what at the start, and who is a spare.
+
+        In one process as planned. Of workers on other machines it is drawn, and others stand in for those that are not
+        there.
+        """
         run_plan = self.run_plan
         if machines is None:
             return run_plan, spares
         spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
-        hosts = run_plan.plan.hosts
-        for name in [host.name for host in hosts if host.name in machines.absent]:
+        fits, there = room_on(machines, self.planner, run_plan), machines.there
+        hosts, spares = self._custody.first(
+            run_plan.plan.hosts, spares, lambda host: host.name not in there or fits(host)
+        )
+        self.view.note(f"drawn: {describe_places(hosts)}")
+        run_plan = run_plan.dealt(hosts)
+        spares = [name for name in spares if name in machines.there]
+        absent = [host.name for host in hosts if host.name not in {INITIATOR, *there}]
+        for name in absent:
             successor = spares.pop(0) if spares and self.config.checks else INITIATOR
             self.view.note(f"{name} is not there; {successor} takes over what it held")
             hosts = without(hosts, name, successor)
         machines.warden.register.see_hosts(hosts)
-        return (run_plan.held_by(hosts) if machines.absent else run_plan), spares
+        run_plan = run_plan.held_by(hosts) if absent else run_plan
+        write_plan(self.folder.plan, self._steps, run_plan, joined_before(self.folder))
+        return run_plan, spares
+
+    @property
+    def _custody(self) -> Custody:
+        return Custody(self.folder.custody if self.listen else None)
+
+    @property
+    def _steps(self) -> int:
+        return run_steps(self.config, len(self.materials.blocks.train))
 
     def _raise_shield(
         self,
