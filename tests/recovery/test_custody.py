@@ -1,4 +1,4 @@
-"""The draw of who holds what: every order as likely, nobody checks himself, only workers of like speed change places."""
+"""The draw of who holds what: every order as likely, nobody checks itself, only workers alike change places."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Accomplice(Hook):
 
 @pytest.fixture
 def foreseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws come from a seed in place of the operating system. With this one worker-2 goes to stage 3, worker-3 to stage 1."""
+    """Draws come from a seed, not from the operating system: worker-2 goes to stage 3, and worker-3 to stage 1."""
     monkeypatch.setattr("shieldwall.run.custody.SystemRandom", lambda: Random(SEED))
 
 

@@ -124,7 +124,7 @@ class _Stage(SilentView):
 
 
 def _write_lie(path: Path) -> Path:
-    """The file by which a worker lies, whatever name the run gives it: a table for each name, and it acts by its own."""
+    """The file by which a worker lies, whatever name the run gives it: it acts by the table of its own."""
     tables = [{**_LIE, "stage": worker_name(index)} for index in range(len(_WORKERS))]
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
