@@ -36,11 +36,11 @@ from shieldwall.verify.ledger import LedgerReport, verify_ledger
 
 _PROMPT = "The import statement"
 _PLAN: dict[str, Any] = {
-    "run": {"steps": 36, "threads": 1},
+    "run": {"steps": 30, "threads": 1},
     "optimizer": {"learning_rate": 0.005, "warmup_steps": 4},
 }
-_LIE: dict[str, Any] = {"kind": "sign_flip", "direction": "forward", "from_step": 12}
-_KILLED_AFTER = 24
+_LIE: dict[str, Any] = {"kind": "sign_flip", "direction": "forward", "from_step": 10}
+_KILLED_AFTER = 21
 """The step after which a worker is killed."""
 _WORKERS, _LIAR, _VICTIM = (1, 2, 3, 4), 2, 3
 """Processes by the order in which they are started; what the run calls them, and which stages they hold, is drawn."""
