@@ -31,13 +31,13 @@ class LocalWorkers:
     """Made by `local_workers`.
 
     Args:
-        forge: the process that makes them.
+        forge: the process that makes them, with a pipe to it and one from it.
         folder: holds a home for each, and what it said.
     """
 
     def __init__(self, forge: subprocess.Popen[str], folder: Path) -> None:
-        self._forge = forge
         self._folder = folder
+        self.forge = forge
 
     def home(self, number: int) -> Path:
         """A worker's folder."""
@@ -51,8 +51,8 @@ class LocalWorkers:
         """
         order = {"ticket": ticket, "home": str(self.home(number)), "attack": str(attack) if attack else None}
         try:
-            print(json.dumps(order), file=self._forge.stdin, flush=True)
-            pid = self._forge.stdout.readline() if self._forge.stdout else ""
+            print(json.dumps(order), file=self.forge.stdin, flush=True)
+            pid = self.forge.stdout.readline() if self.forge.stdout else ""
         except OSError as error:
             raise _no_process(str(error)) from error
         if not pid.strip().isdecimal():
@@ -67,10 +67,16 @@ def local_workers(folder: Path) -> Iterator[LocalWorkers]:
     They get no signals from the terminal: Ctrl-C is for the run, which then ends with them.
     """
     command = [sys.executable, "-m", "shieldwall.run.machines.local"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as forge:
+    pipe = subprocess.PIPE
+    forge = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
+    try:
         yield LocalWorkers(forge, folder)
+    finally:
+        for stream in (forge.stdin, forge.stdout):
+            with contextlib.suppress(BrokenPipeError):  # it is dead, and what it was told last with it
+                if stream:
+                    stream.close()
+        forge.wait()
 
 
 def _no_process(got: str) -> TransportError:
