@@ -29,6 +29,7 @@ def begin_and_be_stopped(folder: Path, ticket: str, silent: socket.socket, pids:
 
 def test_whatever_ends_the_block_ends_the_workers(tmp_path: Path) -> None:
     """One waits for a run that takes its call and says nothing; another has no ticket, and says so where it writes."""
+    pids: list[int] = []
     gate = Gate.create(tmp_path, "silent")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -36,7 +37,7 @@ def test_whatever_ends_the_block_ends_the_workers(tmp_path: Path) -> None:
         gate.book.set_addresses([f"127.0.0.1:{silent.getsockname()[1]}"])
         ticket = gate.invite(uses=1, lasts=timedelta(hours=1), now=utc_now()).text()
         with pytest.raises(KeyboardInterrupt):
-            begin_and_be_stopped(tmp_path / "workers", ticket, silent, pids := [])
+            begin_and_be_stopped(tmp_path / "workers", ticket, silent, pids)
     assert len(pids) == 2
     assert not any(map(is_there, pids))
     assert "SW-T20" in (tmp_path / "workers" / "worker-2.log").read_text()
