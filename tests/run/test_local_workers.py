@@ -16,7 +16,7 @@ from shieldwall.transport.identity.gate import Gate
 
 
 def is_there(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return psutil.pid_exists(pid) and bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 def begin_and_be_stopped(folder: Path, ticket: str, silent: socket.socket, pids: list[int]) -> None:
