@@ -43,6 +43,8 @@ class Churned:
     """`summary.json`; empty where there is none."""
     changes: list[Change] = field(default_factory=list)
     """Those that the run had made up for."""
+    died: list[int | None] = field(default_factory=list)
+    """Exit codes of workers that ended though nobody had ended them; each was started again."""
     samples: dict[str, list[Sample]] = field(default_factory=lambda: {"initiator": [], "worker that stays": []})
     said: str = ""
 
@@ -73,7 +75,7 @@ async def _change_all(run: Cluster, found: Churned, every_s: float) -> None:
     """One change after the other until the run is over; workers 2 to 4 take turns, and so do the kinds."""
     places, strangers = [2, 3, 4], WORKERS
     turn = 0
-    while await _until(run, lambda: _is_whole(run)):
+    while await _mended(run, found, (STAYS, *places)):
         began_s, change = time.monotonic(), tuple(Change)[turn % len(Change)]
         place = turn % len(places)
         turn += 1
@@ -90,10 +92,29 @@ async def _change_all(run: Cluster, found: Churned, every_s: float) -> None:
             await run.join(strangers, _invite(run))
         else:
             await run.join(places[place])
-        if not await _until(run, lambda: _is_whole(run)):
+        if not await _mended(run, found, (STAYS, *places)):
             return
         found.changes.append(change)
         await _until(run, lambda began_s=began_s: time.monotonic() - began_s > every_s)  # type: ignore[misc]
+
+
+async def _mended(run: Cluster, found: Churned, workers: Sequence[int]) -> bool:
+    """Wait until everybody has work again; whether that comes before the run is over.
+
+    A worker that has fallen, though nobody felled it, is started again, or the run would wait for it.
+    """
+
+    def fallen() -> list[int]:
+        return [each for each in workers if run.workers[each].exitcode not in (None, 0)]
+
+    while await _until(run, lambda: _is_whole(run) or bool(fallen())):
+        ended = fallen()
+        if not ended:
+            return True
+        for worker in ended:
+            found.died.append(run.workers[worker].exitcode)
+            await run.join(worker)
+    return False
 
 
 async def _watch(run: Cluster, found: Churned, on_step: Callable[[int], None]) -> None:

@@ -40,10 +40,16 @@ def make_report(found: Churned, undisturbed: str, setup: dict[str, Any]) -> Repo
             more = "last over second quarter" if measure == "memory_mib" else "more in the last than the second quarter"
             goals.append(Goal(text=f"{who}, {measure}: {more}", limit=limit, measured=measured, at_least=False))
     changes = [{"change": change.value, "count": found.changes.count(change)} for change in Change]
+    changes.append({"change": "falls though nobody felled it, and is started again", "count": len(found.died)})
     return Report(
         name="churn",
         title="A long run whose workers come and go",
-        setup={**setup, "changes": len(found.changes), "flat": "yes" if all(goal.met for goal in goals) else "NO"},
+        setup={
+            **setup,
+            "changes": len(found.changes),
+            "exit codes of workers that fell": found.died,
+            "flat": "yes" if all(goal.met for goal in goals) else "NO",
+        },
         tables=(
             Table("growth", "First and last", _GROWTH, rows),
             Table("changes", "Changes", _CHANGES, changes),
