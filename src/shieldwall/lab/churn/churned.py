@@ -144,9 +144,8 @@ async def _until(run: Cluster, condition: Callable[[], bool]) -> bool:
 
 
 def _is_whole(run: Cluster) -> bool:
-    """Whether the initiator has given back everything that it had to take over, and a step has been made since."""
-    said = run.said
-    return "step " in said and len(_taken(run)) == said.count(" from the initiator")
+    """Whether training has begun, and the initiator has given back everything that it had to take over."""
+    return _steps(run) > 0 and len(_taken(run)) == run.said.count(" from the initiator")
 
 
 def _taken(run: Cluster) -> list[str]:
