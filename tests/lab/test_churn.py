@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shieldwall.lab.churn.churned import Change, churn
+from shieldwall.lab.churn.churned import Change, Churned, churn
 from shieldwall.lab.churn.report import MEMORY_RATIO, make_report
 from shieldwall.lab.churn.samples import Sample, growth, look
 from shieldwall.lab.record import Origin
@@ -55,3 +55,19 @@ def test_a_process_is_looked_at_while_it_is_there() -> None:
     assert seen is not None
     assert (seen.step, seen.memory_mib > 1, seen.files > 0, seen.threads > 0) == (7, True, True, True)
     assert look(2**22 + 1, 7) is None
+
+
+@pytest.mark.parametrize("leaks", [False, True], ids=["flat", "leaks"])
+def test_the_report_says_whether_it_is_flat(leaks: bool, tmp_path: Path) -> None:
+    samples = [Sample(step, 100.0 + leaks * step, 30, 8) for step in range(1, 41)]
+    found = Churned(code=0, summary={"weights_root": "a", "steps_lost": 0, "verdicts": []}, changes=list(Change))
+    for kept in found.samples.values():
+        kept.extend(samples)
+    report = make_report(found, "a", {"steps": 40})
+    assert report.sound
+    assert [goal.met for goal in report.goals] == [not leaks, True, True] * 2
+    report.write(tmp_path, Origin(command="the test", seed=0, threads=1))
+    written = json.loads((tmp_path / "churn.json").read_text())
+    assert written["setup"]["flat"] == ("NO" if leaks else "yes")
+    assert len(written["growth"]) == 6
+    assert (tmp_path / "churn.png").stat().st_size > 0
