@@ -7,7 +7,7 @@ and again every `verify.redraw_steps` steps. A run that is resumed begins with w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random, SystemRandom
@@ -32,26 +32,18 @@ class Custody:
         self._path = path
         self._random = random or SystemRandom()
 
-    def first(
-        self, hosts: Sequence[Host], spares: Sequence[str], has_room: Callable[[Host], bool] = lambda _: True
-    ) -> tuple[tuple[Host, ...], list[str]]:
+    def first(self, hosts: Sequence[Host], spares: Sequence[str]) -> tuple[tuple[Host, ...], list[str]]:
         """Who holds what at the start of the run or of its resumption, and who is a spare.
-
-        Nobody is given what it has no room for: such a swap is left out, and so is what was drawn for other machines.
 
         Raises:
             RunFolderError: SW-R107; `custody.json` is not what a run writes.
             StorageError: SW-S101; it cannot be written.
         """
         if self._path and self._path.exists():
-            before, left = _as_before(hosts, spares, _read(self._path))
-            if all(map(has_room, before)):
-                return before, left
+            return _as_before(hosts, spares, _read(self._path))
         drawn, rest = tuple(hosts), list(spares)
         for swap in self.draw(hosts, spares):
-            moved, others = exchanged(drawn, rest, swap)
-            if all(has_room(host) for host in moved if host.name in swap):
-                drawn, rest = moved, others
+            drawn, rest = exchanged(drawn, rest, swap)
         self.note(0, drawn)
         return drawn, rest
 

@@ -117,13 +117,19 @@ class TrainingSession:
             return await session._play(settings, feed, origin, skeleton, machines, spares)
 
     def _fitted(self, machines: Machines) -> tuple[TrainingSession, list[str]]:
-        """The same with the plan that fits the machines which are there, and who is a spare of those whom it names."""
-        workers = [host.name for host in configured_hosts(self.config) if host.name != INITIATOR]
-        spares = spare_names(self.config)
-        if self.config.pipeline.cut != "auto":
-            return self, spares
+        """The same with the plan that fits the machines which are there, and who is a spare of those whom it names.
+
+        In which order workers stand is drawn first, and the cut follows: what they claim of themselves has no part in
+        who checks whom.
+        """
+        config = self.config
+        spares = [*(name for name in spare_names(config) if name in machines.there), *machines.unexpected]
+        drawn, spares = self._custody.first(configured_hosts(config), spares)
+        if config.pipeline.cut != "auto":
+            return replace(self, run_plan=self.run_plan.dealt(drawn)), spares
+        workers = [host.name for host in drawn if host.name != INITIATOR]
         found = fit_machines(self.planner, machines, self.folder, workers, spares)
-        record_fit(self.folder, run_steps(self.config, len(self.materials.blocks.train)), found, machines)
+        record_fit(self.folder, self._steps, found, machines)
         for reason in found.reasons:
             self.view.note(reason)
         self.view.note(f"layers of the stages for these machines: {found.run_plan.cut}")
@@ -253,20 +259,15 @@ class TrainingSession:
     def _deal(self, machines: Machines | None, spares: list[str]) -> tuple[RunPlan, list[str]]:
         """Who holds what at the start, and who is a spare.
 
-        In one process as planned. Of workers on other machines it is drawn, and others stand in for those that are not
-        there.
+        As planned; others stand in for workers on other machines that are not there.
         """
         run_plan = self.run_plan
         if machines is None:
             return run_plan, spares
-        spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
-        fits, there = room_on(machines, self.planner, run_plan), machines.there
-        hosts, spares = self._custody.first(
-            run_plan.plan.hosts, spares, lambda host: host.name not in there or fits(host)
-        )
+        hosts, there = run_plan.plan.hosts, machines.there
         self.view.note(f"drawn: {describe_places(hosts)}")
-        run_plan = run_plan.dealt(hosts)
-        spares = [name for name in spares if name in machines.there]
+        placed = {host.name for host in hosts}
+        spares = [name for name in dict.fromkeys([*spares, *machines.unexpected]) if name in there - placed]
         absent = [host.name for host in hosts if host.name not in {INITIATOR, *there}]
         for name in absent:
             successor = spares.pop(0) if spares and self.config.checks else INITIATOR
