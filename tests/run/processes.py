@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -107,6 +108,19 @@ class Processes:
             if f"{name} in the run" in (self.folder / f"join-{number}.err").read_text():
                 return number
         raise LookupError(name)
+
+    def holder(self, stage: int) -> str:
+        """Who was drawn to hold a stage; the run draws when everybody has come."""
+        path = self.folder / "run" / "custody.json"
+        self.wait_for(path.exists)
+        return str(json.loads(path.read_text())["holders"][str(stage)])
+
+    def place(self, name: str) -> int:
+        """The first of the stages that a worker was drawn to hold."""
+        path = self.folder / "run" / "custody.json"
+        self.wait_for(path.exists)
+        holders = json.loads(path.read_text())["holders"]
+        return min(int(stage) for stage, holder in holders.items() if holder == name)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Look until it holds.

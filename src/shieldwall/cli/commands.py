@@ -214,7 +214,7 @@ def report(
 
 @app.command(cls=PlainCommand)
 def demo(run: RunDir = None) -> None:
-    """Train the embedded default with a liar among its workers, and again without; compare, verify, evaluate."""
+    """Train the embedded default with a liar and a crash among its workers, and again without; compare and verify."""
     from shieldwall.dashboard.progress import choose_view
     from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.demo import demo as run_demo

@@ -16,6 +16,7 @@ from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
 from shieldwall.pipeline.desk import HostsLost
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
+from shieldwall.run.custody import Custody, describe
 from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
@@ -57,6 +58,8 @@ class LoopTools:
     """Judges over the run; None where nothing is checked."""
     succession: Succession | None = None
     """Moves the duties of those who are expelled; None where nothing is checked."""
+    custody: Custody = field(default_factory=lambda: Custody(None))
+    """Draws anew who holds what."""
     detours: Detours | None = None
     """Leads steps around suspects; None where that is not what follows an alert."""
     lateness: Lateness | None = None
@@ -148,8 +151,9 @@ class TrainingLoop:
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
         await self._admit_and_release()
+        await self._redraw_if_due()
         start = time.perf_counter()
-        plan = self._plans.training()
+        plan, usual = self._plans.training(), self._plans.usual
         work = StepWork(
             plan=plan,
             step=step,
@@ -175,8 +179,8 @@ class TrainingLoop:
             again = course.abandoned + course.broken_off
             line |= self._news(step, len(result.rerun) + again * plan.micro_batches)
             append_line(tools.folder.metrics, line)
-        as_planned = plan is tools.run_plan.plan and not (result.rerun or course.abandoned or course.broken_off)
-        if is_traced(step) and not culprits and as_planned:
+        as_planned = plan is usual and not (result.rerun or course.abandoned or course.broken_off)
+        if is_traced(step) and not culprits and as_planned and plan is tools.run_plan.plan:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if tools.lateness and as_planned:
@@ -226,6 +230,20 @@ class TrainingLoop:
             self._plans.move(tools.succession.hosts)
             for name, stages in relieved.items():
                 tools.view.note(f"{name} takes stage {', '.join(map(str, stages))} from the initiator")
+
+    async def _redraw_if_due(self) -> None:
+        """Between steps: workers change places as drawn, one pair after the other, so that few states are under way."""
+        tools, step, every = self._tools, self._progress.step, self._tools.config.redraw_steps
+        if tools.succession is None or not every or not step or step % every:
+            return
+        before = tools.succession.hosts
+        for swap in tools.succession.swaps(tools.custody):
+            if tools.succession.swap(swap):
+                await self.surely(tools.succession.settle)
+        if tools.succession.hosts != before:
+            self._plans.move(tools.succession.hosts)
+            tools.custody.note(step, tools.succession.hosts)
+            tools.view.note(f"drawn anew: {describe(tools.succession.hosts)}")
 
     async def _relieve_late(self, late: Mapping[str, float]) -> None:
         """Let others hold what a worker holds that keeps everybody waiting; it is given nothing any more."""

@@ -7,7 +7,9 @@ from functools import partial
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import StageState
+from shieldwall.recovery.custody import Swap, exchanged
 from shieldwall.recovery.views import relieved, without
+from shieldwall.run.custody import Custody
 from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host
 
@@ -131,6 +133,24 @@ class Succession:
         """Somebody is there who holds nothing yet."""
         if name not in self._spares and name not in [host.name for host in self.hosts]:
             self._spares.append(name)
+
+    def swaps(self, custody: Custody) -> list[Swap]:
+        """Who is to change places with whom by a new draw, spares that can be reached among them."""
+        return custody.draw(self.hosts, [name for name in self._spares if name not in self._coordinator.gone])
+
+    def swap(self, swap: Swap) -> bool:
+        """Write down that two workers change places; `settle` makes it so.
+
+        False where one of them is gone, or has no room for what the other one holds.
+        """
+        there = {*(host.name for host in self.hosts), *self._spares} - self._coordinator.gone.keys()
+        if not there.issuperset(swap):
+            return False
+        moved, spares = exchanged(self.hosts, self._spares, swap)
+        if not all(self._has_room(host) for host in moved if host.name in swap):
+            return False
+        self.hosts, self._spares = moved, spares
+        return True
 
     async def _announce(self, states: Mapping[int, StageState] | None = None) -> None:
         await self._handover.announce(self._handover.shield.view(self.hosts, states=states), self.hosts)
