@@ -53,7 +53,13 @@ class ArithmeticClass:
         Raises:
             KeyError: something is missing in it.
         """
-        return replace(self, **{part: machine[part] for part in OF_MACHINES})
+        return replace(
+            self,
+            device=machine["device"],
+            isa=machine["isa"],
+            torch=machine["torch"],
+            transformers=machine["transformers"],
+        )
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in asdict(self).items() if value != "")

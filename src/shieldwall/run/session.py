@@ -231,6 +231,7 @@ class TrainingSession:
                 silence_s=allowed_silence_s(self.run_plan.costs),
                 rows=rows,
             ),
+            arithmetic=self.run_plan.arithmetic,
             worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0)
             if settled
             else least_bytes(self.planner, InFlight.of(plan)),

@@ -66,14 +66,16 @@ class Sentry:
         return True
 
     async def watch(self) -> None:
-        """Until cancelled: tell of each that has been silent for too long, connected or not."""
+        """Until cancelled: tell of each that has been silent for too long, or whose link was ended for what it sent."""
         while True:
             await asyncio.sleep(_LOOK_S)
             if not self._hub.has_joined(COORDINATOR):
                 continue
-            silent = {name: self._hub.links[name].silent_s for name in self._there if name in self._hub.links}
-            for name, silent_s in silent.items():
-                if silent_s <= self._welcome.silence_s:
+            for name in sorted(self._there):
+                link = self._hub.links.get(name)
+                stands = link is not None and not link.closed
+                silent_s = link.silent_s if link else 0.0
+                if stands and silent_s <= self._welcome.silence_s:
                     continue
                 self._there.discard(name)
                 await self._server.drop(name)

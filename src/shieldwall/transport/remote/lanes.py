@@ -96,4 +96,6 @@ def read_piece(content: bytes, peer: str) -> wire.Piece:
     try:
         return wire.Piece.FromString(content)
     except DecodeError as error:
-        raise garbled(f"a piece from {peer}", "a Piece of wire.proto", f"{len(content):,} bytes that are none") from error
+        raise garbled(
+            f"a piece from {peer}", "a Piece of wire.proto", f"{len(content):,} bytes that are none"
+        ) from error

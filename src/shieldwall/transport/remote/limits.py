@@ -50,7 +50,16 @@ def limiting_options() -> tuple[tuple[str, Any], ...]:
 
 def most_connections() -> int:
     """How many connections a port of this process may have: half of its files stay for everything else."""
-    return min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, files // 2)
+
+
+def allow_files() -> None:
+    """Let this process open as many files as a full port needs, where its own limit is lower and may be raised."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(2 * _MOST_CONNECTIONS, most)
+    if now < wanted and now != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class Turnstile:
