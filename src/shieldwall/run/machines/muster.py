@@ -173,14 +173,16 @@ class Muster:
 
     async def _wait(self, hub: Hub, server: WireServer, names: Sequence[str], warden: Warden, claims: Claims) -> None:
         there: dict[str, float] = {}
+        told: set[str] = set()
         since_s = time.monotonic()
         while missing := self._missing(hub, names, warden, claims):
             now_s = time.monotonic()
             if self.patience_s is not None and now_s - since_s > self.patience_s:
                 self.view.note(f"going on without {', '.join(missing)}")
                 return
-            for name in sorted(set(hub.links) - there.keys()):
+            for name in sorted(set(hub.links) - told):
                 self.view.note(f"{name} is there")
+            told.update(hub.links)  # who comes and goes is told of once
             there = {name: there.get(name, now_s) for name in hub.links}
             for name in claims.lacking(there):
                 if now_s - there[name] > _CLAIM_S:
