@@ -1,1 +1,1 @@
-"""What strangers, guests and members may send to an open port, drawn by the thousand: `python -m shieldwall.lab.fuzz`."""
+"""What strangers, guests and members may send to an open port, by the thousand: `python -m shieldwall.lab.fuzz`."""

@@ -1,10 +1,10 @@
 """Sends such inputs to an open port, as a stranger, as a guest and as a member, many at once and again and again.
 
-    tcp      noise into a socket
-    tls      a handshake without a certificate or as a guest, and nothing after it
-    http2    a guest's handshake, and then frames that lie
-    guest    calls of all methods with spoiled requests, by a guest and by a member
-    member   letters of a member, spoiled; one input is one letter
+tcp      noise into a socket
+tls      a handshake without a certificate or as a guest, and nothing after it
+http2    a guest's handshake, and then frames that lie
+guest    calls of all methods with spoiled requests, by a guest and by a member
+member   letters of a member, spoiled; one input is one letter
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from random import Random
 
 import grpc
 
+from shieldwall.lab.fuzz.inputs import frames, letters, mutate, noise, pieces
 from shieldwall.transport.identity.certificates import Credential
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
@@ -32,7 +33,6 @@ from shieldwall.transport.identity.ticket import Ticket
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVICE, open_channel
 from shieldwall.transport.remote.passport import Passport, enter
-from shieldwall.lab.fuzz.inputs import frames, letters, mutate, noise, pieces
 
 SHARES = {"tcp": 0.35, "tls": 0.1, "http2": 0.15, "guest": 0.2, "member": 0.2}
 """Of the inputs, by kind."""
@@ -103,9 +103,7 @@ class Assault:
             )
         )
 
-    async def _send_alone(
-        self, kind: str, place: int, inputs: int, rng: Random, on_input: Callable[[], None]
-    ) -> None:
+    async def _send_alone(self, kind: str, place: int, inputs: int, rng: Random, on_input: Callable[[], None]) -> None:
         done = 0
         while done < inputs:
             if kind == "member":
@@ -154,7 +152,7 @@ class Assault:
             self.sent.refused[error.code().name] += 1
 
     async def _converse(self, channel: grpc.aio.Channel, rng: Random, inputs: int) -> int:
-        """A stream with spoiled letters until the port ends it, or has heard of a letter's part and waits for its head."""
+        """A stream with spoiled letters until the port ends it, or waits for a head that never comes."""
         call = channel.stream_stream(f"/{SERVICE}/Carry")()
         hello = wire.Hello(session=rng.randbytes(16), dialled=1, fresh=True, machine=self.machine)
         sent = 0
@@ -187,9 +185,7 @@ async def _read_out(call: grpc.aio.StreamStreamCall) -> None:
 
 
 @asynccontextmanager
-async def assault(
-    address: str, gate: Gate, machine: dict[str, str], *, members: int
-) -> AsyncIterator[Assault]:
+async def assault(address: str, gate: Gate, machine: dict[str, str], *, members: int) -> AsyncIterator[Assault]:
     """Somebody who has got tickets of the run at `address`, for a guest and for so many members.
 
     Args:
@@ -207,9 +203,7 @@ async def assault(
             passports = [
                 await _joined(Path(scratch) / f"member-{number}", theirs, machine) for number in range(members)
             ]
-            channels = [
-                await standing.enter_async_context(passport.open_channel(address)) for passport in passports
-            ]
+            channels = [await standing.enter_async_context(passport.open_channel(address)) for passport in passports]
             guest = await standing.enter_async_context(open_channel(address, guests.authority_pem, guests.guest))
             yield Assault(
                 host=host,

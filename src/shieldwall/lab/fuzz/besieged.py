@@ -93,9 +93,7 @@ async def besiege(
     return siege
 
 
-async def _fire(
-    siege: Siege, run: Cluster, army: Assault, inputs: int, seed: str, tick: Callable[[], None]
-) -> None:
+async def _fire(siege: Siege, run: Cluster, army: Assault, inputs: int, seed: str, tick: Callable[[], None]) -> None:
     warm = round(_WARM * inputs)
     await army.send(warm, f"{seed}/warm", tick)
     await _look(siege, run, army, "warm")

@@ -86,32 +86,46 @@ def frames(rng: Random) -> bytes:
 def pieces(letter: Letter, number: int, rng: Random) -> list[bytes]:
     """A letter of a member as the pieces of a stream, something about it wrong."""
     sound = list(pieces_of(letter, number, _PART_BYTES))
-    head = sound[0].head
-    match rng.randrange(12):
+    way = rng.randrange(5)
+    if way == 0:
+        _spoil_head(sound[0].head, rng)
+    elif way == 1:
+        _spoil_tensors(sound[0].head, rng)
+    elif way == 2:
+        sound = _out_of_place(sound, number, rng)
+    elif way == 3:
+        rng.shuffle(sound)
+    else:
+        return [mutate(piece.SerializeToString(), rng) for piece in sound]
+    return [piece.SerializeToString() for piece in sound]
+
+
+def _spoil_head(head: wire.Head, rng: Random) -> None:
+    match rng.randrange(4):
+        case 0:
+            head.number = rng.choice((0, 1, head.number + 1000, 2**64 - 1))
+        case 1:
+            head.kind = rng.choice(("Exec", "", "Stop", "Welcome", "Gone", "TensorFrame"))
+        case 2:
+            head.body = rng.choice((b"[" * 50_000, b'{"step": NaN}', b'{"step": 1e999}', b"", rng.randbytes(500)))
+        case _:
+            head.body = mutate(head.body, rng)
+
+
+def _spoil_tensors(head: wire.Head, rng: Random) -> None:
+    match rng.randrange(3):
         case 0:
             head.tensors.extend([wire.Form(dtype="float32", shape=[rng.choice((10**10, 2**63, 5 * 10**9, 1 << 40))])])
         case 1:
             head.tensors.extend([wire.Form(dtype=rng.choice(("object", "", "float32", "complex64")), shape=[1] * 9)])
-        case 2:
-            head.tensors.extend(wire.Form(dtype="float32", shape=[0]) for _ in range(rng.choice((3, 5000, 70_000))))
-        case 3:
-            head.number = rng.choice((0, 1, number + 1000, 2**64 - 1))
-        case 4:
-            head.kind = rng.choice(("Exec", "", "Stop", "Welcome", "Gone", "TensorFrame"))
-        case 5:
-            head.body = rng.choice((b"[" * 50_000, b'{"step": NaN}', b'{"step": 1e999}', b"", rng.randbytes(500)))
-        case 6:
-            head.body = mutate(head.body, rng)
-        case 7:
-            sound = [wire.Piece(ack=wire.Ack(number=rng.choice((1, 2**63, 2**64 - 1)), heard=2**64 - 1))]
-        case 8:
-            part = wire.Part(number=rng.choice((number, 0)), tensor=rng.randrange(9), offset=rng.choice((0, 1, 2**63)))
-            part.content = rng.randbytes(rng.choice((0, 1, 500)))
-            sound.insert(1, wire.Piece(part=part))
-        case 9:
-            sound.append(wire.Piece(hello=wire.Hello(session=b"a" * 16)))
-        case 10:
-            rng.shuffle(sound)
         case _:
-            return [mutate(piece.SerializeToString(), rng) for piece in sound]
-    return [piece.SerializeToString() for piece in sound]
+            head.tensors.extend(wire.Form(dtype="float32", shape=[0]) for _ in range(rng.choice((3, 5000, 70_000))))
+
+
+def _out_of_place(sound: list[wire.Piece], number: int, rng: Random) -> list[wire.Piece]:
+    """Acknowledgements of nothing, parts that belong nowhere, another greeting."""
+    part = wire.Part(number=rng.choice((number, 0)), tensor=rng.randrange(9), offset=rng.choice((0, 1, 2**63)))
+    part.content = rng.randbytes(rng.choice((0, 1, 500)))
+    ack = wire.Ack(number=rng.choice((1, 2**63, 2**64 - 1)), heard=2**64 - 1)
+    stray = rng.choice((wire.Piece(ack=ack), wire.Piece(part=part), wire.Piece(hello=wire.Hello(session=b"a" * 16))))
+    return [sound[0], stray, *sound[1:]]

@@ -32,6 +32,7 @@ from shieldwall.transport.remote.limits import REQUEST_S, SESSION_EVERY_S, Turns
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.probe import RunFacts, answer_probe, read_question
 from shieldwall.transport.remote.refusals import session_forgotten
+from shieldwall.transport.remote.trust import Trust
 
 _GREETING_S = 10.0
 """How long a connection may say nothing before its greeting."""
@@ -96,10 +97,8 @@ class WireServer:
         Raises:
             TransportError: SW-T110; it cannot be opened.
         """
-        configuration = self._certificates()
-        credentials = grpc.dynamic_ssl_server_credentials(configuration, self._certificates, True)
         try:
-            port: int = self._server.add_secure_port(address, credentials)
+            port: int = self._server.add_secure_port(address, Trust(self._gate).credentials())
         except RuntimeError as error:
             raise _no_port(address, str(error)) from error
         await self._server.start()
@@ -133,12 +132,6 @@ class WireServer:
         if session:
             await _end(session)
             await self._hub.detach(name)
-
-    def _certificates(self) -> Any:
-        """What this end shows, and whose certificates it lets through; asked at each handshake, by gRPC's threads."""
-        shown = self._gate.server
-        pair = shown.private_key_pem, shown.certificate_chain_pem
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._gate.roots(utc_now()))
 
     def _peer(self, context: Any) -> Invitation | Member:
         return self._gate.peer(context.auth_context()["x509_pem_cert"][0], utc_now())
