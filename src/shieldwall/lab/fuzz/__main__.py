@@ -32,7 +32,7 @@ def main(
 ) -> None:
     """Fire garbage at the open port of a real run, and see whether it grows or falls."""
     origin = Origin(command=" ".join(["python -m shieldwall.lab.fuzz", *sys.argv[1:]]), seed=seed, threads=1)
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # of the processes that are started
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # of the processes that are started
     settings = [*settings_of(steps, "chain"), "pipeline.workers=2"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:

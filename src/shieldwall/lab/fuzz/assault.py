@@ -38,8 +38,6 @@ SHARES = {"tcp": 0.35, "tls": 0.1, "http2": 0.15, "guest": 0.2, "member": 0.2}
 """Of the inputs, by kind."""
 _ABORTED = (OSError, ssl.SSLError, EOFError, TimeoutError)
 _ANSWER_S = 30.0
-_TOGETHER = 8
-"""Strangers, and as many guests, at once."""
 _STREAM_LETTERS = 20
 _STREAM_S = 5.0
 _LAST_WORD_S = 0.2
@@ -84,17 +82,32 @@ class Assault:
     machine: dict[str, str]
     sent: Sent
 
-    async def send(self, inputs: int, seed: str, on_input: Callable[[], None] = lambda: None) -> None:
-        """So many inputs of all kinds, in their shares."""
+    async def send(
+        self,
+        inputs: int,
+        seed: str,
+        on_input: Callable[[], None] = lambda: None,
+        *,
+        kinds: Sequence[str] = tuple(SHARES),
+        together: int = 8,
+    ) -> None:
+        """So many inputs of these kinds, in their shares.
+
+        Args:
+            inputs: how many.
+            seed: of all of them.
+            on_input: called after each.
+            kinds: of `SHARES`.
+            together: how many strangers, and as many guests, send at once; of members all do.
+        """
+        whole = sum(SHARES[kind] for kind in kinds)
+        parts = {kind: round(SHARES[kind] / whole * inputs) for kind in kinds}
+        crowds = dict.fromkeys(kinds, together) | {"member": len(self.members)}
         await asyncio.gather(
-            *(
-                self._send_kind(kind, round(share * inputs), f"{seed}/{kind}", on_input)
-                for kind, share in SHARES.items()
-            )
+            *(self._send_kind(kind, part, f"{seed}/{kind}", on_input, crowds[kind]) for kind, part in parts.items())
         )
 
-    async def _send_kind(self, kind: str, inputs: int, seed: str, on_input: Callable[[], None]) -> None:
-        crowd = len(self.members) if kind == "member" else _TOGETHER
+    async def _send_kind(self, kind: str, inputs: int, seed: str, on_input: Callable[[], None], crowd: int) -> None:
         shares = [inputs // crowd + (place < inputs % crowd) for place in range(crowd)]
         await asyncio.gather(
             *(

@@ -22,8 +22,10 @@ from shieldwall.transport.identity.gate import Gate
 _ROUNDS = 10
 """Parts of the assault, after each of which the initiator's process is looked at."""
 _MEMBERS = 8
-_TRAINING_INPUTS = 500
-"""Of each part that is sent while the run trains."""
+_OUTSIDERS = ("tcp", "tls", "http2", "guest")
+_TRAINING_INPUTS = 200
+"""Of each part that is sent while the run trains, by outsiders: members are then given work, and garbage in its place
+is the same as dying, over and over."""
 _WARM = 0.02
 """Share of the inputs after which code has been loaded and pools have been filled: growth counts from there."""
 _SETTLES_S = 2.0
@@ -119,7 +121,7 @@ async def _hold_idle(siege: Siege, run: Cluster, army: Assault, idle: int) -> No
 async def _fire_while_it_trains(siege: Siege, run: Cluster, army: Assault, seed: str) -> None:
     before, number = army.sent.all, 0
     while run.training and run.training.is_alive():
-        await army.send(_TRAINING_INPUTS, f"{seed}/training/{number}")
+        await army.send(_TRAINING_INPUTS, f"{seed}/training/{number}", kinds=_OUTSIDERS, together=1)
         number += 1
         if run.training.is_alive():
             await _look(siege, run, army, "training")
