@@ -382,6 +382,7 @@ def _errors() -> Console:
 def main() -> None:
     """Run a command; errors of ours become a message on standard error and the exit code that they carry."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else it has a line for each stranger whose handshake fails
     try:
         app()
     except ShieldwallError as error:

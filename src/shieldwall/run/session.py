@@ -250,6 +250,7 @@ class TrainingSession:
             deadlines=Deadlines(
                 costs=self.run_plan.costs, border_bytes=self.run_plan.border_bytes, state_bytes=max(needs.values())
             ),
+            arithmetic=self.run_plan.arithmetic,
             worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0)
             if settled
             else least_bytes(self.planner, InFlight.of(plan)),

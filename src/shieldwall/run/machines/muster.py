@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.ids import MUSTER
 from shieldwall.core.messages import Welcome
@@ -30,8 +32,10 @@ from shieldwall.transport.identity.book import Book
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.limits import allow_files
 from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
+from shieldwall.transport.remote.tally import Tally
 from shieldwall.transport.remote.witness import HubWitness
 from shieldwall.transport.star import touches_centre
 
@@ -90,6 +94,7 @@ class Muster:
         topology: who may talk to whom.
         welcome: what each worker is told first.
         deadlines: of answers.
+        arithmetic: the run's class, which every worker has to be of.
         worker_bytes: what a worker needs of memory to be of use.
         own_passes_per_s: of the probe on this machine.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
@@ -103,6 +108,7 @@ class Muster:
     topology: Topology
     welcome: Welcome
     deadlines: Deadlines
+    arithmetic: ArithmeticClass
     worker_bytes: int
     own_passes_per_s: float
     patience_s: float | None
@@ -121,18 +127,20 @@ class Muster:
         """
         gate = self._open_gate()
         sentry = Sentry(self.welcome, self.deadlines)
+        tally = Tally(self.view.note)
         claims = Claims(self.own_passes_per_s, self._lose(sentry))
 
         async def greet(name: str) -> None:
             claims.forget(name)
             await sentry.greet(name)
 
-        hub = Hub(self._may_pass, self._tell_fault, greet)
+        hub = Hub(self._may_pass, partial(tally.count, "dropped"), greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         facts = RunFacts(
             versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
         )
-        server = WireServer(hub, gate, allowance, self._tell_refused, facts)
+        allow_files()
+        server = WireServer(hub, gate, allowance, partial(_count_refused, tally), facts, self.arithmetic)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
         self.deadlines.witness = HubWitness(hub)
@@ -162,6 +170,7 @@ class Muster:
         finally:
             warden.close()
             await server.stop()
+            tally.close()
 
     def _open_gate(self) -> Gate:
         private = self.folder.private
@@ -184,14 +193,16 @@ class Muster:
 
     async def _wait(self, hub: Hub, server: WireServer, names: Sequence[str], warden: Warden, claims: Claims) -> None:
         there: dict[str, float] = {}
+        told: set[str] = set()
         since_s = time.monotonic()
         while missing := self._missing(hub, names, warden, claims):
             now_s = time.monotonic()
             if self.patience_s is not None and now_s - since_s > self.patience_s:
                 self.view.note(f"going on without {', '.join(missing)}")
                 return
-            for name in sorted(set(hub.links) - there.keys()):
+            for name in sorted(set(hub.links) - told):
                 self.view.note(f"{name} is there")
+            told.update(hub.links)  # who comes and goes is told of once
             there = {name: there.get(name, now_s) for name in hub.links}
             for name in claims.lacking(there):
                 if now_s - there[name] > _CLAIM_S:
@@ -222,12 +233,10 @@ class Muster:
     def _may_pass(self, source: str, destination: str) -> bool:
         return self.topology == "chain" or touches_centre(source, destination)
 
-    def _tell_fault(self, peer: str, error: ShieldwallError) -> None:
-        self.view.note(f"dropped, from {peer}: {error.summary} ({error.code})")
 
-    def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
-        if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
-            self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
+def _count_refused(tally: Tally, peer: str, error: ShieldwallError) -> None:
+    if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
+        tally.refused(peer, error)
 
 
 @asynccontextmanager

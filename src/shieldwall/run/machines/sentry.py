@@ -82,7 +82,8 @@ class Sentry:
         await self._server.drop(name)
 
     async def watch(self) -> None:
-        """Until cancelled: tell of each that has been silent for too long, connected or not, or takes nothing.
+        """Until cancelled: tell of each that has been silent for too long, connected or not, or takes nothing, or whose
+        link was ended for what it sent.
 
         An initiator that has stood still itself gives everybody the time to dial again.
         """
@@ -101,13 +102,19 @@ class Sentry:
             self._patient_until_s = max(self._patient_until_s, now_s + patient_s)
 
     async def _look(self, *, patient: bool) -> None:
-        links = {name: self._hub.links[name] for name in self._there if name in self._hub.links}
-        for name, link in links.items():
+        for name in sorted(self._there):
+            link = self._hub.links.get(name)
+            if link is None or link.closed:
+                await self._say_gone(name, 0.0)
+                continue
             idle_s = self._taking.idle_s(link)
             if (link.silent_s > self._welcome.silence_s and not patient) or self._taking.is_over(idle_s):
-                self._there.discard(name)
-                await self._server.drop(name)
-                await self._tell(Gone(host=name, silent_s=max(link.silent_s, idle_s)))
+                await self._say_gone(name, max(link.silent_s, idle_s))
+
+    async def _say_gone(self, name: str, silent_s: float) -> None:
+        self._there.discard(name)
+        await self._server.drop(name)
+        await self._tell(Gone(host=name, silent_s=silent_s))
 
     async def _tell(self, news: Gone | Came) -> None:
         """Before the run begins there is nobody to tell, and nothing that could be lost."""

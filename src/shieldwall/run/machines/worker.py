@@ -31,6 +31,7 @@ from shieldwall.run.machines.overheard import Overheard
 from shieldwall.run.machines.speed import Probe
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.run.memory import available_bytes
+from shieldwall.transport.identity.fit import describe_machine
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
 from shieldwall.transport.remote.dialer import Dialer, RemoteEndpoint
@@ -89,7 +90,7 @@ def join(ticket: str, joining: Joining) -> None:
         async def play() -> None:
             leave = Leave(joining.tell)
             with leave.on_signals():
-                passport = await enter(home, read)
+                passport = await enter(home, read, facts=describe_machine(device))
                 joining.tell(f"{passport.name} in the run {read.run}")
                 work = _Work(home, passport, read.addresses, device, joining, order, leave, Kept())
                 while await work.is_forgotten():
@@ -130,6 +131,7 @@ class _Work:
             open_channel=self.passport.open_channel,
             patience_s=self.joining.patience_s,
             on_change=self.joining.tell,
+            machine=describe_machine(self.device),
         )
         endpoint = RemoteEndpoint(self.passport.name, link)
         helpers: list[asyncio.Task[Any]] = [

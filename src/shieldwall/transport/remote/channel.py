@@ -15,15 +15,15 @@ from shieldwall.transport.remote.link import PART_BYTES
 
 SERVICE = "shieldwall.wire.v1.Wire"
 
-_LARGEST_PIECE_BYTES = max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+LARGEST_PIECE_BYTES = max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
 PING_TIMEOUT_S = 1.0
 """A connection that has not answered for so long is broken off by either end."""
 _PING_EVERY_MS = 1000
 _PING_TIMEOUT_MS = int(1000 * PING_TIMEOUT_S)
 
 COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
-    ("grpc.max_receive_message_length", _LARGEST_PIECE_BYTES),
-    ("grpc.max_send_message_length", _LARGEST_PIECE_BYTES),
+    ("grpc.max_receive_message_length", LARGEST_PIECE_BYTES),
+    ("grpc.max_send_message_length", LARGEST_PIECE_BYTES),
     ("grpc.keepalive_time_ms", _PING_EVERY_MS),
     ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # without it a stopped process is noticed after a minute
@@ -31,7 +31,7 @@ COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 SERVER_OPTIONS = (
-    *COMMON_OPTIONS,
+    *COMMON_OPTIONS,  # to which `limiting_options` are added when a port is opened
     ("grpc.http2.min_ping_interval_without_data_ms", _PING_EVERY_MS // 2),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server behind it
@@ -57,12 +57,8 @@ def open_channel(address: str, authority_pem: bytes, shown: Credential) -> grpc.
 
 
 def carry(channel: grpc.aio.Channel) -> Any:
-    """A new call of `Carry`."""
-    return channel.stream_stream(
-        f"/{SERVICE}/Carry",
-        request_serializer=wire.Piece.SerializeToString,
-        response_deserializer=wire.Piece.FromString,
-    )()
+    """A new call of `Carry`; its pieces are bytes, which the lane reads."""
+    return channel.stream_stream(f"/{SERVICE}/Carry")()
 
 
 async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: float) -> bytes:
@@ -80,13 +76,11 @@ async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: fl
     return bytes(answer.json)
 
 
-def handlers(*, enrol: Any, renew: Any, probe: Any, carry: Any) -> Sequence[grpc.GenericRpcHandler]:
-    """The service, from its four methods."""
-    plain = (wire.Plain.FromString, wire.Plain.SerializeToString)
-    methods = {
-        "Enrol": grpc.unary_unary_rpc_method_handler(enrol, *plain),
-        "Renew": grpc.unary_unary_rpc_method_handler(renew, *plain),
-        "Probe": grpc.unary_unary_rpc_method_handler(probe, wire.Question.FromString, wire.Told.SerializeToString),
-        "Carry": grpc.stream_stream_rpc_method_handler(carry, wire.Piece.FromString, wire.Piece.SerializeToString),
-    }
-    return [grpc.method_handlers_generic_handler(SERVICE, methods)]
+def handlers(**methods: Any) -> Sequence[grpc.GenericRpcHandler]:
+    """The service, from its four methods by name.
+
+    Each gets the call as a stream of bytes, those with a single request too: so it knows who calls, and whether that is
+    one call too many, before a byte of the request is taken in, and what is no protobuf is its own to refuse.
+    """
+    ways = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
+    return [grpc.method_handlers_generic_handler(SERVICE, ways)]

@@ -16,7 +16,10 @@ from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passages import Passages
 
 Fault = Callable[[str, TransportError], None]
-"""Told who sent what cannot be used, and what was wrong with it."""
+"""Told who sent what goes nowhere, and what was wrong with it."""
+
+UNREADABLE = frozenset({"SW-T103", "SW-T107"})
+"""Of a message that no honest end of this version sends: a link over which one comes is given up."""
 
 
 class HubEndpoint(QueuedEndpoint):
@@ -35,7 +38,7 @@ class Hub:
 
     Args:
         may_pass: whether what one party sends to another may pass; in a star workers reach the centre alone.
-        on_fault: told of everything that came and cannot be used.
+        on_fault: told of everything that came and may not go where it says.
         on_attached: told who has come, or come anew without what was under way before.
     """
 
@@ -130,7 +133,10 @@ class Hub:
             try:
                 await self._pass_on(link.peer, letter)
             except TransportError as error:
-                self._on_fault(link.peer, error)
+                if error.code in UNREADABLE:
+                    await link.give_up(error)
+                else:
+                    self._on_fault(link.peer, error)
 
     async def _pass_on(self, source: str, letter: Letter) -> None:
         """What a worker sent goes where it says, under the name of the link that it came over."""

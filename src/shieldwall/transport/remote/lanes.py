@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.refusals import read_answer, session_forgotten
 
@@ -27,7 +29,8 @@ class DialledLane:
         """As `Lane.read`.
 
         Raises:
-            TransportError: SW-T109, the other end will not have this one; SW-T111, it does not know the session.
+            TransportError: SW-T109, the other end will not have this one; SW-T111, it does not know the session;
+                SW-T107, it sends what is no piece.
         """
         try:
             piece = await self._call.read()
@@ -35,14 +38,13 @@ class DialledLane:
             self._heed(error.code(), str(error.details()))
             return None
         if piece is not grpc.aio.EOF:
-            found: wire.Piece = piece
-            return found
+            return read_piece(piece, self._peer)
         self._heed(await self._call.code(), str(await self._call.details()))
         return None
 
     async def write(self, piece: wire.Piece) -> None:
         try:
-            await self._call.write(piece)
+            await self._call.write(piece.SerializeToString())
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise ConnectionError(str(error)) from error
 
@@ -59,20 +61,41 @@ class AnsweredLane:
 
     Args:
         context: of the call.
+        peer: who dials, for messages.
     """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, peer: str) -> None:
         self._context = context
+        self._peer = peer
 
     async def read(self) -> wire.Piece | None:
+        """As `Lane.read`.
+
+        Raises:
+            TransportError: SW-T107; the other end sends what is no piece.
+        """
         try:
             piece = await self._context.read()
         except grpc.aio.BaseError:
             return None
-        return None if piece is grpc.aio.EOF else piece
+        return None if piece is grpc.aio.EOF else read_piece(piece, self._peer)
 
     async def write(self, piece: wire.Piece) -> None:
         try:
-            await self._context.write(piece)
+            await self._context.write(piece.SerializeToString())
         except grpc.aio.BaseError as error:
             raise ConnectionError(str(error)) from error
+
+
+def read_piece(content: bytes, peer: str) -> wire.Piece:
+    """A piece from its bytes.
+
+    Raises:
+        TransportError: SW-T107; they are none.
+    """
+    try:
+        return wire.Piece.FromString(content)
+    except DecodeError as error:
+        raise garbled(
+            f"a piece from {peer}", "a Piece of wire.proto", f"{len(content):,} bytes that are none"
+        ) from error

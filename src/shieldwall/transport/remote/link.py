@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from shieldwall.core.errors import TransportError
 from shieldwall.core.out_of_memory import is_out_of_memory
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
@@ -65,6 +66,8 @@ class Link:
         self._taken = 0
         self._acknowledged = 0
         self.closed = False
+        self._fault: TransportError | None = None
+        """What the peer has sent that it was given up for."""
         self.silence_s = math.inf
         """A connection over which nothing has come for so long is given up."""
         self.heard_s = time.monotonic()
@@ -138,7 +141,8 @@ class Link:
         """Send and receive over a lane until it ends, from either side or because it is broken.
 
         Raises:
-            TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up.
+            TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up. The same
+                error if it was given up for one while it was carried.
         """
         self.heard_s = self._echoed_s = time.monotonic()
         reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
@@ -159,6 +163,8 @@ class Link:
         for task in done:
             if not task.cancelled():
                 task.result()
+        if self._fault:
+            raise self._fault
 
     async def flushed(self) -> None:
         """Wait until the peer has taken everything and knows what was taken here, or the link is given up."""
@@ -173,6 +179,11 @@ class Link:
         self._arrived.put_nowait(None)
         self._to_send.set()
         await self._tell()
+
+    async def give_up(self, fault: TransportError) -> None:
+        """Close the link because of what the peer has sent; whoever carries it is told why."""
+        self._fault = fault
+        await self.close()
 
     async def _read(self, lane: Lane) -> None:
         while (piece := await lane.read()) is not None:

@@ -48,7 +48,7 @@ class Outbox:
         numbered = _Numbered(self._numbered, letter)
         self._kept.append(numbered)
         self._unsent.append(numbered)
-        self.waiting_bytes += letter.packed.nbytes
+        self.waiting_bytes += letter.packed.weight_bytes
 
     def next_piece(self) -> wire.Piece | None:
         """What is to be sent next; None while there is nothing."""
@@ -69,7 +69,7 @@ class Outbox:
             raise garbled("an acknowledgement", f"of a letter up to number {self._numbered}", f"number {number}")
         self.acknowledged = max(self.acknowledged, number)
         while self._kept and self._kept[0].number <= number:
-            self.waiting_bytes -= self._kept.popleft().letter.packed.nbytes
+            self.waiting_bytes -= self._kept.popleft().letter.packed.weight_bytes
 
     def go_on_after(self, received: int) -> None:
         """The link was broken and stands again: send what comes after letter `received`, from its head on.
