@@ -28,6 +28,7 @@ experiments: bench
 	$(BIN)/python -m shieldwall.lab.shield_property --runs 2000 --out docs/results
 	$(BIN)/python -m shieldwall.lab.recovery --out docs/results
 	$(BIN)/python -m shieldwall.lab.recovery --storm 100 --out docs/results
+	$(BIN)/python -m shieldwall.lab.churn --out docs/results
 	for name in vulnerability defence detection map; do $(BIN)/shieldwall experiment $$name --out docs/results || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt

@@ -58,7 +58,8 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, hand_on)
 code = int(answer.readline())
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code != signal.SIGKILL:  # whose effect nothing can change
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,16 @@ def masked(text: str) -> list[str]:
         plain = re.sub(r"^(model|sample|the same weights as the clean twin):.*", r"\1", line)
         lines.append(re.sub(r"[\d.]*\d", "#", plain))
     return lines
+
+
+def left_over(folder: Path) -> list[int]:
+    """Processes whose files lie in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(Path(file.path).is_relative_to(folder) for file in process.open_files()):
+                found.append(process.pid)
+    return found
 
 
 @pytest.mark.timeout(900)  # it trains for a minute or two, longer where the machine is busy
@@ -38,8 +50,10 @@ def test_the_first_screen_is_what_the_demo_prints(tmp_path: Path) -> None:
     ours, theirs = re.findall(r"perplexity ([\d.]+) by the pipeline, ([\d.]+) by transformers", done.stdout)[0]
     assert abs(float(ours) / float(theirs) - 1) < 1e-4
     assert "the same weights as the clean twin" in done.stdout
-    assert " 0 false accusations, 0 steps lost" in done.stdout
-    assert (tmp_path / "runs" / "demo" / "liar" / "model" / "config.json").exists()
+    assert re.search(r"\b(?!0 )\d+ lies, 0 false accusations", done.stdout)
+    assert re.search(r"^crash: worker-\d, .*; 0 steps lost$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "runs" / "demo" / "attacked" / "model" / "config.json").exists()
+    assert left_over(tmp_path) == []
 
 
 def test_the_readmes_python_runs(warm_programs: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from shieldwall.core.ids import COORDINATOR, Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
     Assigned,
+    ChunkSent,
+    ChunkTaken,
     Commit,
     Committed,
     Correct,
@@ -20,12 +22,16 @@ from shieldwall.core.messages import (
     Discard,
     Discarded,
     Gone,
+    KeptListed,
+    ListKept,
+    ListState,
     Message,
     NonFinite,
     Note,
     Open,
     Opened,
     Order,
+    Outline,
     Play,
     Played,
     Prepare,
@@ -34,14 +40,17 @@ from shieldwall.core.messages import (
     Released,
     Report,
     Route,
+    SendChunk,
     SendState,
     Show,
     Shown,
     StageState,
+    StateListed,
     StateReport,
     Stop,
     SummedUp,
     SumUp,
+    TakeChunk,
     TakeGradients,
     Taken,
     TakePrepared,
@@ -59,6 +68,7 @@ from shieldwall.transport import MemoryNetwork
 
 SLOT = Slot(run="test", view=0, attempt=1, step=3, micro_batch=0, direction=Direction.FORWARD, stage=2)
 STATE = StageState(parameters={})
+BYTES = torch.zeros(4, dtype=torch.uint8)
 STAGE = Role.STAGE
 HEADER = Signed(
     statement=Header(
@@ -97,6 +107,16 @@ ASKED: list[tuple[Message, Message]] = [
     (Commit(step=3), Committed(host="ash", step=3)),
     (Discard(step=3), Discarded(host="ash", step=3)),
     (SendState(stage=2), StateReport(host="ash", stage=2, state=STATE)),
+    (ListState(stage=2), StateListed(host="ash", stage=2, role=STAGE, tensors={})),
+    (
+        SendChunk(stage=2, role=STAGE, name="parameter/w", offset=8, size_bytes=4),
+        ChunkSent(host="ash", stage=2, role=STAGE, name="parameter/w", offset=8, content=BYTES),
+    ),
+    (ListKept(stage=2), KeptListed(host="ash", stage=2, roots={}, begun={})),
+    (
+        TakeChunk(stage=2, name="parameter/w", outline=Outline("", "uint8", (4,)), offset=8, content=BYTES),
+        ChunkTaken(host="ash", stage=2, name="parameter/w", offset=8),
+    ),
 ]
 ROUTE = Route(run="test", view=0, attempt=1, step=3, hosts=(), ways={})
 WELCOME = Welcome(
@@ -126,6 +146,8 @@ OTHERS: dict[str, Any] = {
     "role": Role.DUPLICATE,
     "view": 5,
     "slot": replace(SLOT, step=77, attempt=9),
+    "name": "parameter/v",
+    "offset": 0,
 }
 FRAME = TensorFrame(slot=SLOT, source="birch", destination="ash", tensor=torch.zeros(1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -45,6 +46,13 @@ class Processes:
         self.training = self._start("train", *self._train(address), *overrides(*settings), fresh=fresh)
         self.wait_for(lambda: TICKET.search(self.said) is not None)
 
+    def train_until_killed(self, moment: str, step: int, *settings: str) -> None:
+        """Start the run, or resume it where no settings are given; its initiator kills itself at that moment."""
+        before = len(TICKET.findall(self.said)) if not settings else 0
+        arguments = ["-m", "shieldwall.lab.recovery.initiator", moment, str(step), str(self.folder / "run"), *settings]
+        self.training = self._spawn("train", [str(self.programs / "python"), *arguments])
+        self.wait_for(lambda: len(TICKET.findall(self.said)) > before)
+
     def kill_training(self) -> None:
         """Kill the initiator, and wait until it is gone."""
         if self.training:
@@ -83,6 +91,13 @@ class Processes:
             arguments += ["--attack-log", str(attack_log)] if attack_log else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
 
+    def join_withholding(self, number: int, step: int) -> None:
+        """Start a worker that keeps back its report that it has played `step`."""
+        arguments = ["join", self.ticket, "--home", str(self.folder / f"home-{number}")]
+        script = str(Path(__file__).with_name("withholding.py"))
+        program = [str(self.programs / "python"), script, str(step)]
+        self.workers[number] = self._start(f"join-{number}", *arguments, program=program)
+
     def told(self, number: int) -> str:
         """What a worker has said on standard error, in all its lives."""
         return (self.folder / f"join-{number}.err").read_text()
@@ -93,6 +108,19 @@ class Processes:
             if f"{name} in the run" in (self.folder / f"join-{number}.err").read_text():
                 return number
         raise LookupError(name)
+
+    def holder(self, stage: int) -> str:
+        """Who was drawn to hold a stage; the run draws when everybody has come."""
+        path = self.folder / "run" / "custody.json"
+        self.wait_for(path.exists)
+        return str(json.loads(path.read_text())["holders"][str(stage)])
+
+    def place(self, name: str) -> int:
+        """The first of the stages that a worker was drawn to hold."""
+        path = self.folder / "run" / "custody.json"
+        self.wait_for(path.exists)
+        holders = json.loads(path.read_text())["holders"]
+        return min(int(stage) for stage, holder in holders.items() if holder == name)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Look until it holds.
@@ -116,8 +144,13 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def _start(self, log: str, *arguments: str, fresh: bool = False) -> subprocess.Popen[bytes]:
-        program = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
+    def _start(
+        self, log: str, *arguments: str, fresh: bool = False, program: list[str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        usual = [sys.executable, "-m", "shieldwall"] if fresh else [str(self.programs / "shieldwall")]
+        return self._spawn(log, [*(program or usual), *arguments])
+
+    def _spawn(self, log: str, command: list[str]) -> subprocess.Popen[bytes]:
         out, errors = self.folder / f"{log}.out", self.folder / f"{log}.err"
         with out.open("ab") as out_file, errors.open("ab") as errors_file:
-            return subprocess.Popen([*program, *arguments], stdout=out_file, stderr=errors_file)
+            return subprocess.Popen(command, stdout=out_file, stderr=errors_file)

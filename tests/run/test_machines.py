@@ -31,7 +31,7 @@ def processes(warm_programs: Path, tmp_path: Path) -> Iterator[Processes]:
 def test_worker_processes_train_the_weights_of_one_process(
     topology: str, policy: str, processes: Processes, tmp_path: Path
 ) -> None:
-    settings = [f"pipeline.topology={topology}", f"verify.policy={policy}"]
+    settings = [f"pipeline.topology={topology}", f"verify.policy={policy}", "verify.redraw_steps=1"]
     here = shieldwall("train", "--run", tmp_path / "here", "--json", *overrides(*TWO_STEPS, *settings)).json()
     processes.train(*TWO_STEPS, *settings)
     processes.join(1, 2, 3, 4)
@@ -44,6 +44,9 @@ def test_worker_processes_train_the_weights_of_one_process(
     assert Config.load(tmp_path / "run" / "config.toml").transport.kind == "grpc"
     members = Book.open(tmp_path / "run" / "private").members()
     assert [member.name for member in members] == [f"worker-{number}" for number in (1, 2, 3, 4)]
+    drawn = json.loads((tmp_path / "run" / "custody.json").read_text())["holders"]
+    assert {*drawn} == {"1", "2", "3", "4"}
+    assert {*drawn.values()} == {member.name for member in members}
     if policy == "duplicate":
         assert verify_ledger(tmp_path / "run").steps == 2
 

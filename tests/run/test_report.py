@@ -247,6 +247,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
+def test_traces_of_others_in_the_same_places_are_not_held_against_the_plan(run: Path) -> None:
+    """A resumed run begins with what was drawn last; what was traced before was other workers' step."""
+    path = run / "trace.jsonl"
+    path.write_text(path.read_text().replace('"worker-1"', '"worker-9"'))
+    made = report(run)
+    assert made.numbers.plan.traced_steps == ()
+
+
 DAMAGES: list[tuple[str, tuple[str, str] | None, str]] = [
     ("metrics.jsonl", ('{"step": 2', '{"step" 2'), "line 3: "),
     ("metrics.jsonl", ('{"step": 2', '[{"step": 2'), "line 3: "),
@@ -259,7 +267,7 @@ DAMAGES: list[tuple[str, tuple[str, str] | None, str]] = [
     ("trace.jsonl", ('{"step": 2', "["), "line 3: "),
     ("trace.jsonl", ('"F0.1"', "7"), "line 1"),
     ("trace.jsonl", ('"F0.1"', '"F0.0"'), "others in the line of step 0"),
-    ("trace.jsonl", ('"worker-1"', '"somebody"'), "others in the line of step 0"),
+    ("trace.jsonl", ('"worker-1"', '"initiator"'), "others in the line of step 0"),
     ("plan.json", ('"plan"', '"plans"'), "KeyError"),
     ("plan.json", ('"F0.0"', '"Q0.0"'), "SW-P110"),
     ("plan.json", ('"arithmetic_class"', '"class"'), "no arithmetic_class"),

@@ -201,7 +201,7 @@ def _idle_share(numbers: dict[str, Any]) -> float:
     seconds = [sum(both) for both in zip(numbers["forward_seconds"], numbers["backward_seconds"], strict=True)]
     duties = [stage for held in (numbers["hosts"], numbers["duplicates"]) for each in held.values() for stage in each]
     busy_s = numbers["micro_batches"] * sum(seconds[stage] for stage in duties)
-    return 1 - busy_s / (len(numbers["hosts"]) * float(numbers["spread"]["step_seconds"]))
+    return float(1 - busy_s / (len(numbers["hosts"]) * numbers["spread"]["step_seconds"]))
 
 
 def test_plan_prints_grid_numbers_and_picture(tmp_path: Path) -> None:

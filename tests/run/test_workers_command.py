@@ -73,7 +73,7 @@ def claimed() -> Claims:
 
 def tell(run: Path, addresses: dict[str, str]) -> Register:
     """What a run in this process writes while workers are there."""
-    register = Register(run / STATUS_FILE, 1.8)
+    register = Register(run / STATUS_FILE, 1.8, lambda _: 12.04)
     register.see_view(VIEW)
     register.see_claims(claimed())
     asyncio.run(register.update(Gate.load(run / "private").book.members(), addresses))
@@ -98,7 +98,7 @@ def test_everybody_is_there_with_what_it_holds(run: Path) -> None:
         "pid": os.getpid(),
         "speed": 0.512,
         "memory_bytes": 3 << 30,
-        "deadlines": {"silence_s": 1.8},
+        "deadlines": {"silence_s": 1.8, "answer_s": 12.0},
         "why": "",
     }
     assert (found["worker-2"]["speed"], found["worker-2"]["memory_bytes"]) == (None, None)
@@ -150,7 +150,8 @@ def test_the_table_has_a_line_for_each_worker(run: Path) -> None:
         "-",
     ]
     assert lines[2].split() == ["worker-2", "gone", *"------"]
-    assert lines[-1] == "a worker that is silent for 1.8 s is gone"
+    assert lines[-2] == "a worker that is silent for 1.8 s is gone"
+    assert lines[-1] == "one that keeps an answer back for 12.0 s loses what it holds"
     assert shieldwall("workers", run).out.splitlines() == lines
 
 

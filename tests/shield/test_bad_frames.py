@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from harness import SETTLES, SMALL, When, assert_repaired, attack, small_folder
+from harness import SETTLES, SMALL, When, assert_repaired, attack, lie, small_folder
+from torch import Tensor
 
 from conftest import MakeModel
 from oracle import train_pipeline
 from shieldwall.attacks import AttackLog
 from shieldwall.core.errors import NonFiniteError
-from shieldwall.core.hooks import Hook
+from shieldwall.core.hooks import Border, Hook
 from shieldwall.core.messages import Message, TensorFrame
 from shieldwall.lab.attacked_run import with_attacks
 from shieldwall.lab.small_run import MemoryRecord
@@ -26,7 +27,7 @@ REASONS: Mapping[str, str] = {
     "altered": "its header is of another slot",
     "shape": "its shape is (1, 128), not (1, 8, 16)",
     "truncated": "its shape is (1, 8, 8), not (1, 8, 16)",
-    "dtype": "its header states another shape or type",
+    "dtype": "its type is torch.float64, not torch.float32",
     "nan": "its bytes are not those that the header binds",
     "infinity": "its bytes are not those that the header binds",
 }
@@ -77,6 +78,27 @@ def test_an_oversized_frame_is_refused_and_recorded(when: When, make_model: Make
     assert {refusal.reason for refusal in trained.refusals} == {"its shape is (1000, 8, 16), not (1, 8, 16)"}
     assert trained.verdicts == []
     assert_repaired(trained, case, make_model)
+
+
+class OtherType(Hook):
+    """Sends what it has made as numbers of another type, under a header of its own that says so."""
+
+    def __init__(self) -> None:
+        self.fired = 0
+
+    async def before_send(self, border: Border, destination: str, tensor: Tensor) -> Tensor:
+        del border, destination
+        self.fired += 1
+        return tensor.double()
+
+
+@pytest.mark.parametrize("when", SETTLES)
+def test_a_frame_of_another_type_is_refused_though_its_header_says_so(when: When, make_model: MakeModel) -> None:
+    """Story: a host that computed on such a frame failed in its own kernels, since nothing packed the run's tensors."""
+    hook = OtherType()
+    trained = lie(hook, when, make_model)
+    assert hook.fired > 0
+    assert {refusal.reason for refusal in trained.refusals} == {"its type is torch.float64, not torch.float32"}
 
 
 TABLES: list[list[dict[str, Any]]] = [[], [{"kind": "malformed", "stage": 2, "form": "unsigned"}]]

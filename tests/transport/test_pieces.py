@@ -79,3 +79,12 @@ def test_whatever_comes_is_read_as_protobuf_reads_it(pieces: list[AnyPiece], dat
             read_bundle(bytes(content))
         return
     assert list(map(plain, read_bundle(bytes(content)))) == expected
+
+
+@pytest.mark.parametrize("empty", [b"\x22\x00", b"\x1a\x00"], ids=["by hand", "by protobuf"])
+def test_a_bundle_of_very_many_pieces_is_none(empty: bytes) -> None:
+    """Two bytes on the wire each, and a hundred in memory."""
+    content = empty + b"\x7a\x02" + empty
+    assert len(read_bundle(content)) == 2
+    with pytest.raises(DecodeError, match="more than 4,096 pieces"):
+        read_bundle(empty + (b"\x7a\x02" + empty) * 4096)

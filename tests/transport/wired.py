@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
@@ -74,7 +75,10 @@ class Wired:
 
 @contextlib.asynccontextmanager
 async def wired(
-    *, may_pass: Callable[[str, str], bool] = lambda *_: True, allowed_bytes: int = ROOMY_BYTES
+    *,
+    may_pass: Callable[[str, str], bool] = lambda *_: True,
+    allowed_bytes: int = ROOMY_BYTES,
+    arithmetic: ArithmeticClass | None = None,
 ) -> AsyncIterator[Wired]:
     """A hub that listens on a port of its own."""
     faults: list[tuple[str, str]] = []
@@ -88,7 +92,7 @@ async def wired(
         private = Path(folder) / "private"
         private.mkdir(mode=0o700)
         gate = Gate.create(private, "test")
-        server = WireServer(hub, gate, lambda _: allowed_bytes, refuse)
+        server = WireServer(hub, gate, lambda _: allowed_bytes, refuse, arithmetic=arithmetic)
         port = await server.listen("127.0.0.1:0")
         try:
             yield Wired(Path(folder), hub, server, gate, port, faults, refusals)

@@ -214,7 +214,7 @@ def report(
 
 @app.command(cls=PlainCommand)
 def demo(run: RunDir = None) -> None:
-    """Train the embedded default with a liar among its workers, and again without; compare, verify, evaluate."""
+    """Train the embedded default with a liar and a crash among its workers, and again without; compare and verify."""
     from shieldwall.dashboard.progress import choose_view
     from shieldwall.run.allocator import keep_freed_memory
     from shieldwall.run.demo import demo as run_demo
@@ -382,6 +382,7 @@ def _errors() -> Console:
 def main() -> None:
     """Run a command; errors of ours become a message on standard error and the exit code that they carry."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else it has a line for each stranger whose handshake fails
     try:
         app()
     except ShieldwallError as error:

@@ -30,6 +30,9 @@ from shieldwall.core.roots import config_root
 _DECIDE_NOTHING = {"run": {"name", "tensorboard"}, "transport": {"kind"}}
 """Keys that change no number of a run: they are no part of its root and may differ when it is resumed."""
 
+_REDRAW_STEPS = 100
+"""Where workers are strangers on other machines. Each draw moves states, so it should not come with every minute."""
+
 
 class Config(Section):
     """Everything that decides a run, and how it is called and shown."""
@@ -121,6 +124,14 @@ class Config(Section):
     def checks(self) -> bool:
         """Whether middle stages have duplicates."""
         return self.verify.policy == "duplicate" and self.pipeline.middle_stages > 0
+
+    @property
+    def redraw_steps(self) -> int:
+        """Steps between draws of who checks whom; 0 where it is never drawn again, or nobody checks."""
+        if not self.checks:
+            return 0
+        wanted = self.verify.redraw_steps
+        return (_REDRAW_STEPS if self.transport.kind == "grpc" else 0) if wanted is None else wanted
 
     @property
     def workers(self) -> int:

@@ -153,6 +153,12 @@ class VerifySection(Section):
     )
     careful_steps: int = Field(5, ge=1, description="auto: steps that are settled before use after one with an alert")
     evidence: bool = Field(True, description="keep the tensors behind each verdict, sealed for reviewers")
+    redraw_steps: int | None = Field(
+        None,
+        ge=0,
+        description="steps between draws of who holds which stage, and so of who checks whom; 0: never; left out: 100"
+        " where workers are on other machines, never in one process",
+    )
 
 
 class RespondSection(Section):

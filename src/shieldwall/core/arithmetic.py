@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import transformers
@@ -47,6 +47,20 @@ class ArithmeticClass:
         """SHA-256 over the fields as JSON with sorted keys, in hexadecimal."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
+    def on(self, machine: Mapping[str, str]) -> ArithmeticClass:
+        """The class of a machine that makes the same choices; `machine` as `name_machine` gives it.
+
+        Raises:
+            KeyError: something is missing in it.
+        """
+        return replace(
+            self,
+            device=machine["device"],
+            isa=machine["isa"],
+            torch=machine["torch"],
+            transformers=machine["transformers"],
+        )
+
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in asdict(self).items() if value != "")
 
@@ -61,18 +75,29 @@ def name_arithmetic(
     compression: Compression = PLAIN,
 ) -> ArithmeticClass:
     """The class of this machine under these choices."""
-    on_cpu = device.type == "cpu"
     return ArithmeticClass(
-        device="cpu" if on_cpu else torch.cuda.get_device_name(device),
-        isa=torch.backends.cpu.get_cpu_capability() if on_cpu else "",
-        torch=torch.__version__,
-        transformers=transformers.__version__,
+        **name_machine(device),
         threads=threads,
         attention=attention,
         dtype=dtype,
         optimizer=optimizer,
         borders="contiguous" if compression.kind == "none" else f"contiguous/{compression}",
     )
+
+
+OF_MACHINES = ("device", "isa", "torch", "transformers")
+"""Those parts of a class that a machine brings with it; the others a run chooses."""
+
+
+def name_machine(device: torch.device) -> dict[str, str]:
+    """The parts of the class that this machine brings with it, by name."""
+    on_cpu = device.type == "cpu"
+    return {
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(device),
+        "isa": torch.backends.cpu.get_cpu_capability() if on_cpu else "",
+        "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+    }
 
 
 @contextmanager

@@ -118,6 +118,55 @@ class Assign:
     state: StageState
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """What training leaves alone: the base model under adapters; it travels with this order and never again."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Where there are any, state and base are what the host has by these names with these roots: tensors that were sent
+    in chunks before, or that it still had."""
+
+
+class Outline(NamedTuple):
+    """What a tensor of a state is, before its bytes come."""
+
+    root: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListState:
+    """Order: report what a stage's or duplicate's committed state is made of. `SendChunk` is about what was listed."""
+
+    stage: int
+    role: Role = Role.STAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendChunk:
+    """Order: send some bytes of a tensor that was listed, from byte `offset` on."""
+
+    stage: int
+    role: Role
+    name: str
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListKept:
+    """Order: report what you have of a stage, be it that you hold it or once did, or that it has begun to come."""
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeChunk:
+    """Order: put these bytes by, from byte `offset` on, of a tensor of a stage that you are going to hold."""
+
+    stage: int
+    name: str
+    outline: Outline
+    offset: int
+    content: Tensor
+    """(N,) uint8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,6 +473,56 @@ class StateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateListed:
+    """Report: what the committed state is made of; tensors by the names of `core.flat_state`."""
+
+    host: str
+    stage: int
+    role: Role
+    tensors: Mapping[str, Outline]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkSent:
+    """Report: bytes of a tensor of a state."""
+
+    host: str
+    stage: int
+    role: Role
+    name: str
+    offset: int
+    content: Tensor
+    """(N,) uint8."""
+
+
+class Begun(NamedTuple):
+    """A tensor that has come in part: what it is to be, and how many bytes are there from its beginning on."""
+
+    root: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptListed:
+    """Report: roots of the tensors of a stage that the host has, and what has begun to come."""
+
+    host: str
+    stage: int
+    roots: Mapping[str, str]
+    begun: Mapping[str, Begun]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkTaken:
+    """Report: the bytes are put by."""
+
+    host: str
+    stage: int
+    name: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NonFinite:
     """Report: the host met a NaN or an infinity in what it had made itself, and stopped.
 
@@ -497,6 +596,10 @@ Order = (
     | Commit
     | Discard
     | SendState
+    | ListState
+    | SendChunk
+    | ListKept
+    | TakeChunk
     | Stop
 )
 Report = (
@@ -513,6 +616,10 @@ Report = (
     | Committed
     | Discarded
     | StateReport
+    | StateListed
+    | ChunkSent
+    | KeptListed
+    | ChunkTaken
     | NonFinite
 )
 News = Gone | Came | Leaving | Able | Unable

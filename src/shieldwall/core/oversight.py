@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from shieldwall.core.messages import (
     SummedUp,
     View,
 )
+from shieldwall.core.signing import Signed
 
 
 class Response(StrEnum):
@@ -127,6 +128,9 @@ class Oversight(Protocol):
     def begin(self, assignment: Assignment) -> None:
         """Lanes are about to be played."""
 
+    def words(self, slot: Slot) -> Sequence[Signed[Any]]:
+        """All that was said about a slot so far by those who may, rightly signed."""
+
     async def attend(self, talk: Correspondence) -> Findings:
         """Do what cannot wait: close cases where a lane waits for it; name micro-batches that cannot go on."""
 
@@ -155,3 +159,7 @@ class Oversight(Protocol):
 
     def accept_state(self, report: StateReport) -> StageState | None:
         """The state that a host has served, or None where it is not the one that is in force; that is a case."""
+
+    def fits_state(self, stage: int, roots: Mapping[str, str]) -> bool | None:
+        """Whether tensors with these roots, by the names of `core.flat_state`, are the state that is in force; None
+        where nobody has signed one."""

@@ -48,6 +48,12 @@ def state_root(state: StageState, fixed: Mapping[str, str]) -> str:
     return root_of_roots({**fixed, **tensor_roots(state.parameters, "parameter "), **tensor_roots(moments)})
 
 
+def listed_root(roots: Mapping[str, str], fixed: Mapping[str, str]) -> str:
+    """`state_root` of a state from the roots of its tensors by the names of `flatten_state`, before any of them is
+    there; `is_state` must hold of the names."""
+    return root_of_roots({**{name.replace("/", " "): root for name, root in roots.items()}, **fixed})
+
+
 def fixed_roots(frozen: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> dict[str, str]:
     """Roots of a stage's frozen base model and of its buffers, for `state_root`."""
     return {**tensor_roots(frozen, "frozen "), **tensor_roots(buffers, "buffer ")}

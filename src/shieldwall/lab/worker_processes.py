@@ -21,6 +21,7 @@ from shieldwall.core.ids import INITIATOR, MUSTER
 from shieldwall.lab.bad_lines import LineTask, bad_lines
 from shieldwall.lab.children import QUIET, START_WITHIN, end, not_there
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.desk import HostsLost
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
@@ -29,7 +30,7 @@ from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.run.machines.welcome import describe
-from shieldwall.schedule import Plan
+from shieldwall.schedule import Plan, equal_slots
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
@@ -77,7 +78,10 @@ class WorkerProcesses:
         names = [host.name for host in plan.hosts if host.name != INITIATOR]
         async with self._hub(plan, settings, names) as (hub, workers):
             try:
-                async with deploy(plan, settings, feed, network=hub, elsewhere=names, **options) as coordinator:
+                deployment = deploy(
+                    plan, settings, feed, network=hub, elsewhere=names, state_bytes=_ROOMY_BYTES, **options
+                )
+                async with deployment as coordinator:
                     yield coordinator
             except HostsLost as lost:
                 gone = next(worker for worker in workers if worker.name in lost.hosts)
@@ -90,7 +94,7 @@ class WorkerProcesses:
         private = self.folder / "private"
         private.mkdir(mode=0o700, parents=True)
         gate, came = Gate.create(private, _RUN), asyncio.Event()
-        sentry = Sentry(_welcome(plan, settings))
+        sentry = Sentry(_welcome(plan, settings), Deadlines(costs=equal_slots(plan.stages)))
 
         async def attached(name: str) -> None:
             await sentry.greet(name)

@@ -21,7 +21,6 @@ from torch import Tensor
 from shieldwall.core.ids import SERVER, Direction, Role, Slot
 from shieldwall.core.messages import (
     Assign,
-    Assigned,
     Commit,
     Committed,
     Discard,
@@ -38,21 +37,26 @@ from shieldwall.core.messages import (
     Release,
     Released,
     StageState,
-    Stop,
     SummedUp,
     SumUp,
     View,
     Viewed,
     Void,
 )
-from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned, lost_state, state_gone
+from shieldwall.core.oversight import Assignment, Findings, Oversight, StepAbandoned
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.clip import Clipping, global_norm
 from shieldwall.pipeline.correspondence import DeskCorrespondence
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.desk import Desk, HostsLost
+from shieldwall.pipeline.disputes import Disputes
 from shieldwall.pipeline.failures import never_settles, not_finite
+from shieldwall.pipeline.lane_watch import LaneWatch, first_slot
 from shieldwall.pipeline.played import as_played, losses_of, merge
 from shieldwall.pipeline.server import route_of
+from shieldwall.pipeline.transfer.fetch import Fetcher
+from shieldwall.pipeline.transfer.hand import Hander
+from shieldwall.pipeline.transfer.transfers import NEAR, Transfers
 from shieldwall.schedule import Lane, Plan
 from shieldwall.transport import Endpoint
 
@@ -114,6 +118,8 @@ class Coordinator:
         clipping: of the gradients.
         oversight: watches the run; None where nothing is checked.
         first_attempt: number of the first attempt at each step; a resumed run counts on from those before it.
+        transfers: how states travel; by reference if not given.
+        deadlines: of answers; None where all hosts are in this process, and none of them can keep anything back.
     """
 
     def __init__(
@@ -125,6 +131,8 @@ class Coordinator:
         *,
         oversight: Oversight | None = None,
         first_attempt: int = 0,
+        transfers: Transfers = NEAR,
+        deadlines: Deadlines | None = None,
     ) -> None:
         self._run = run
         self._stage_of = dict(stage_of)
@@ -135,8 +143,12 @@ class Coordinator:
         """The step that was played last, and the number of the last attempt at it."""
         self._committing: dict[str, int] = {}
         """Hosts that were told to commit and were not waited for, and the step."""
-        self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values())
-        self._talk = DeskCorrespondence(self._desk)
+        self._deadlines = deadlines
+        self._disputes = Disputes()
+        self._desk = Desk(endpoint, self._file, lambda host: host in self._holders.values(), deadlines)
+        self._fetcher = Fetcher(self._desk, oversight, transfers)
+        self._hander = Hander(self._desk, transfers)
+        self._talk = DeskCorrespondence(self._desk, self._fetcher)
         self._holders: dict[tuple[Role, int], str] = {}
         self._view = View(view=0, holders={}, checkers={}, keys={}, arithmetic="")
 
@@ -155,9 +167,11 @@ class Coordinator:
         """Let `host` hold the stage of `span`, or its duplicate, starting from `state`.
 
         `frozen` is what training leaves alone.
+
+        Raises:
+            HostsLost: as `Hander.hand`.
         """
-        await self._desk.send(host, _assignment(span, state, frozen, role))
-        await self._desk.take(Assigned)
+        await self._hander.hand(host, _assignment(span, state, frozen, role))
         self._holders[role, span.index] = host
 
     async def begin(self, view: View, hosts: Iterable[str]) -> None:
@@ -167,7 +181,7 @@ class Coordinator:
         """
         self._view = view
         for host in hosts:
-            await self._ask(host, view, Viewed)
+            await self._show(host, view)
 
     async def place(
         self,
@@ -179,15 +193,20 @@ class Coordinator:
     ) -> None:
         """As `assign`, before the first step."""
         self._holders[role, span.index] = host
-        await self._ask(host, _assignment(span, state, frozen, role), Assigned)
+        with suppress(HostsLost):
+            await self._hander.hand(host, _assignment(span, state, frozen, role), alone=True)
 
-    async def _ask(self, host: str, order: View | Assign, wanted: type[Viewed] | type[Assigned]) -> None:
-        """Give an order and wait for its answer, or until the host is lost; that others are is nothing here."""
+    def tell_still_there(self) -> None:
+        """Tell of the stages that hosts had by themselves since the last call, so that nothing had to be sent."""
+        self._hander.tell_still_there()
+
+    async def _show(self, host: str, view: View) -> None:
+        """Tell a host and wait for its answer, or until it is lost; that others are is nothing here."""
         if host not in self._desk.gone:
-            await self._desk.send(host, order)
+            await self._desk.send(host, view)
         while host not in self._desk.gone:
             with suppress(HostsLost):
-                await self._desk.take(wanted, lambda report: report.host == host)
+                await self._desk.take(Viewed, lambda report: report.host == host)
                 return
 
     async def release(self, host: str, stage: int, role: Role) -> None:
@@ -238,14 +257,18 @@ class Coordinator:
         await self._prepare(work, self._clipping.coefficients(norms, self._stage_of, range(work.plan.stages)))
         head = self._oversight.seal_step(work.step, norm=float(norm)) if self._oversight else ""
         committed = await self._commit(Commit(step=work.step, head=head))
+        self._fetcher.forget()
         if self._oversight:
             self._oversight.take_receipts(committed)
+        done = {report.host: report.work for report in played if report.attempt == first_attempt}
+        if self._deadlines:
+            self._deadlines.note_work(work.plan, done)
         return StepResult(
             step=work.step,
             losses=losses_of(played),
             gradient_norm=float(norm),
             learning_rate=work.learning_rate,
-            work={report.host: report.work for report in played if report.attempt == first_attempt},
+            work=done,
             rerun=rerun,
         )
 
@@ -273,7 +296,7 @@ class Coordinator:
             yield stage, await self.state(stage)
 
     async def state(self, stage: int, roles: Sequence[Role] = (Role.STAGE, Role.DUPLICATE)) -> StageState:
-        """The committed state of one stage, from the first of its holders who has the one that is in force.
+        """The committed state of one stage, from its holders who have the one that is in force.
 
         Raises:
             RunError: SW-V202; none of those who were asked has it.
@@ -281,24 +304,12 @@ class Coordinator:
             HostsLost: somebody else cannot be reached any more.
         """
         asked = [(role, self._holders[role, stage]) for role in roles if (role, stage) in self._holders]
-        for role, host in asked:
-            try:
-                report = await self._talk.state(host, stage, role)
-            except HostsLost:
-                if host not in self._desk.gone:
-                    raise
-                continue
-            state = self._oversight.accept_state(report) if self._oversight else report.state
-            if state is not None:
-                return state
-        if all(host in self._desk.gone for _, host in asked):
-            raise state_gone(stage, [host for _, host in asked] or ["who held it"])
-        holder, checker = (self._holders.get((role, stage), "") for role in (Role.STAGE, Role.DUPLICATE))
-        raise lost_state(stage, holder, checker)
+        return await self._fetcher.committed(stage, asked)
 
     async def stop(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, those of them that can be reached."""
-        await self._desk.send_all([host for host in hosts if host not in self._desk.gone], Stop())
+        for host in hosts:
+            await self._desk.let_go(host)
 
     async def stop_all(self, hosts: Iterable[str]) -> None:
         """Let `hosts` end, and whoever has come since."""
@@ -317,6 +328,11 @@ class Coordinator:
     def why_gone(self, host: str) -> str:
         """Of a host that cannot be reached: "gone", or what it said itself before it went."""
         return self._desk.why.get(host, "gone")
+
+    @property
+    def overdue(self) -> Mapping[str, str]:
+        """Hosts that ever missed a deadline, and what was waited for."""
+        return self._desk.overdue
 
     def drop_reports(self) -> None:
         """Nothing is in work: what was asked for so far is not waited for any more."""
@@ -379,17 +395,23 @@ class Coordinator:
         self._tried = (work.step, attempt) if plan.training else self._tried
         if self._oversight:
             self._oversight.begin(self._describe(work, plan, attempt))
+        watch = self._watch_lanes(plan, work.step, attempt)
         await self._order_to_play(work, plan, attempt)
         played: list[Played] = []
         losses_from = plan.host_of(plan.stages - 1)
         while len(played) < len(plan.lanes):
+            before_s = self._desk.waited_s
             report = await self._desk.next(Played, NonFinite)
+            waited_s = self._desk.waited_s - before_s
             if isinstance(report, NonFinite) and not self._oversight:
                 await self._give_up(work.step, report)
             elif isinstance(report, (Played, NonFinite)):
                 played.append(as_played(report, work.step, attempt, has_losses=report.host == losses_from))
+                watch.end(report.host)
             elif self._oversight:
-                await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
+                left_out = await self._follow(await self._oversight.attend(self._talk), plan, work.step, attempt)
+                watch.leave_out(left_out)
+            await watch.look(waited_s, self._talk)
         if not self._oversight:
             return played, ()
         findings = await self._oversight.conclude(self._talk)
@@ -420,12 +442,18 @@ class Coordinator:
         """Whether hosts sum up by themselves when they have played: nothing can be run again or kept as it was."""
         return plan.training and not self._oversight and not self._view.still
 
-    async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> None:
+    def _watch_lanes(self, plan: Plan, step: int, attempt: int) -> LaneWatch:
+        first = first_slot(self._run, self._view.view, attempt, step)
+        return LaneWatch(self._desk, self._deadlines, self._oversight, plan, first, self._disputes)
+
+    async def _follow(self, findings: Findings, plan: Plan, step: int, attempt: int) -> tuple[int, ...]:
+        """Act on what oversight found; gives the micro-batches that are left out from now on."""
         if findings.broken:
             await self._give_up(step, findings.broken)
         if findings.again:
             order = Void(step=step, attempt=attempt, micro_batches=findings.again)
             await self._desk.send_all([lane.host for lane in plan.lanes], order)
+        return findings.again
 
     def _describe(self, work: StepWork, plan: Plan, attempt: int) -> Assignment:
         return Assignment(

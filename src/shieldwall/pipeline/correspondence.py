@@ -7,7 +7,6 @@ from shieldwall.core.messages import (
     Correct,
     Corrected,
     Message,
-    SendState,
     Show,
     Shown,
     StateReport,
@@ -16,6 +15,7 @@ from shieldwall.core.messages import (
     TakePrepared,
 )
 from shieldwall.pipeline.desk import Desk
+from shieldwall.pipeline.transfer.fetch import Fetcher
 
 
 class DeskCorrespondence:
@@ -23,10 +23,12 @@ class DeskCorrespondence:
 
     Args:
         desk: the coordinator's messages.
+        fetcher: fetches states.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, fetcher: Fetcher) -> None:
         self._desk = desk
+        self._fetcher = fetcher
 
     async def show(self, host: str, slot: Slot) -> Shown:
         """What `host` has of a slot's tensor."""
@@ -35,10 +37,7 @@ class DeskCorrespondence:
 
     async def state(self, host: str, stage: int, role: Role) -> StateReport:
         """The committed state of a stage or duplicate."""
-        await self._desk.send(host, SendState(stage=stage, role=role))
-        return await self._desk.take(
-            StateReport, fits=lambda report: (report.host, report.stage, report.role) == (host, stage, role)
-        )
+        return await self._fetcher.report(host, stage, role)
 
     async def order(self, host: str, order: Message) -> None:
         """Give an order that is acknowledged, and wait for that."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.compression import PLAIN, Compression
+from shieldwall.core.flat_state import flatten_frozen, flatten_state
 from shieldwall.core.ids import Role
 from shieldwall.core.messages import Assign, StageState
 from shieldwall.models.settings import ModelSettings
@@ -77,6 +78,20 @@ class Holdings:
             KeyError: nothing is.
         """
         return self._held[role, stage]
+
+    def tensors(self, stage: int) -> dict[str, Tensor]:
+        """What is held of a stage, be it as the stage or as its duplicate, by the names of `core.flat_state`; the
+        committed state and what training leaves alone."""
+        for role in Role:
+            if held := self._held.get((role, stage)):
+                frozen = {name: each.data for name, each in held.stage.model.frozen.items()}
+                return {**flatten_state(held.update.committed), **flatten_frozen(frozen)}
+        return {}
+
+    @property
+    def stages(self) -> set[int]:
+        """Of which something is held."""
+        return {stage for _, stage in self._held}
 
     def __iter__(self) -> Iterator[tuple[Role, int, Held]]:
         for (role, stage), held in self._held.items():

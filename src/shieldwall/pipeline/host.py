@@ -24,6 +24,8 @@ from shieldwall.core.messages import (
     Corrected,
     Discard,
     Discarded,
+    ListKept,
+    ListState,
     Message,
     NonFinite,
     Open,
@@ -34,12 +36,15 @@ from shieldwall.core.messages import (
     Prepared,
     Release,
     Released,
+    SendChunk,
     SendState,
     Show,
+    StageState,
     StateReport,
     Stop,
     SummedUp,
     SumUp,
+    TakeChunk,
     TakeGradients,
     Taken,
     TakePrepared,
@@ -56,6 +61,8 @@ from shieldwall.pipeline.guard import Guard
 from shieldwall.pipeline.holdings import Holdings, HostSettings, on_device
 from shieldwall.pipeline.lane import LanePlayer, NonFiniteFound
 from shieldwall.pipeline.mailbox import Mailbox, StepDiscarded
+from shieldwall.pipeline.transfer.kept import Kept
+from shieldwall.pipeline.transfer.served import Served
 from shieldwall.schedule import Topology
 from shieldwall.transport import Endpoint
 
@@ -73,6 +80,7 @@ class StageHost:
         feed: tokens; only the initiator's host has one.
         guard: keeps its records in a run that is checked; None where nothing is.
         topology: whether it talks to other hosts or to the server alone.
+        kept: what it has of stages from before; nothing if not given.
     """
 
     def __init__(
@@ -85,6 +93,7 @@ class StageHost:
         feed: Feed | None = None,
         guard: Guard | None = None,
         topology: Topology = "chain",
+        kept: Kept | None = None,
     ) -> None:
         self.name = endpoint.name
         self._settings = settings
@@ -95,10 +104,14 @@ class StageHost:
         self._door = Door(endpoint, self._hooks, guard, topology)
         self._mailbox = Mailbox(endpoint, guard, self._attend, self._door.send_notes)
         self._holdings = Holdings(settings, hold_apart=guard is not None)
+        self._served = Served(self.name)
+        self._kept = kept or Kept()
         self._step = 0
         """The step that was committed last."""
         self._orders: dict[type[Message], Callable[[Any], Awaitable[None]]] = {
             Assign: self._assign,
+            ListKept: self._list_kept,
+            TakeChunk: self._take_chunk,
             Release: self._release,
             View: self._see_view,
             Play: self._play,
@@ -134,7 +147,13 @@ class StageHost:
     async def _attend(self, message: Message) -> bool:
         """Answer what cannot wait until the lane is played; False where the message is not of that kind."""
         if isinstance(message, SendState):
-            await self._send_state(message)
+            state = await self._committed(message.role, message.stage)
+            await self._report(StateReport(host=self.name, stage=message.stage, state=state, role=message.role))
+        elif isinstance(message, ListState):
+            state = await self._committed(message.role, message.stage)
+            await self._report(await self._served.list(message, state))
+        elif isinstance(message, SendChunk):
+            await self._report(self._served.send(message))
         elif self._guard is None or isinstance(message, Void):
             return isinstance(message, Void)
         elif isinstance(message, Correct):
@@ -146,7 +165,19 @@ class StageHost:
             return False
         return True
 
+    def put_away(self) -> None:
+        """Keep what is held for another session with the same `kept`: this one has ended."""
+        for stage in self._holdings.stages:
+            self._kept.put_away(stage, self._holdings.tensors(stage))
+
+    async def _list_kept(self, order: ListKept) -> None:
+        await self._report(await self._kept.list(order, self.name, self._holdings.tensors(order.stage)))
+
+    async def _take_chunk(self, order: TakeChunk) -> None:
+        await self._report(self._kept.take(order, self.name))
+
     async def _assign(self, order: Assign) -> None:
+        order = self._kept.resolve(order, self.name)
         label = self._label(order.role, order.stage, self._step)
         state, frozen = order.state, order.frozen
         for hook in self._hooks:
@@ -289,6 +320,8 @@ class StageHost:
             for hook in self._hooks:
                 await hook.after_commit(label, state)
         self._step = order.step
+        self._served.forget()
+        self._kept.forget()
         self._mailbox.forget_tensors()
         receipt = self._guard.commit(order.step, order.head) if self._guard else None
         await self._report(Committed(host=self.name, step=order.step, receipt=receipt))
@@ -299,11 +332,12 @@ class StageHost:
         self._mailbox.forget_tensors()
         await self._report(Discarded(host=self.name, step=order.step))
 
-    async def _send_state(self, order: SendState) -> None:
-        state = self._holdings.get(order.role, order.stage).update.committed
+    async def _committed(self, role: Role, stage: int) -> StageState:
+        """The committed state as this host serves it."""
+        state = self._holdings.get(role, stage).update.committed
         for hook in self._hooks:
-            state = await hook.before_serve(self._label(order.role, order.stage, self._step), state)
-        await self._report(StateReport(host=self.name, stage=order.stage, state=state, role=order.role))
+            state = await hook.before_serve(self._label(role, stage, self._step), state)
+        return state
 
     def _label(self, role: Role, stage: int, step: int) -> Update:
         return Update(host=self.name, stage=stage, step=step, role=role)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from shieldwall.core.ids import COORDINATOR, SERVER, Slot
-from shieldwall.core.messages import Discard, Message, Note, Play, TensorFrame, Void
+from shieldwall.core.messages import Discard, Message, Note, Play, Stop, TensorFrame, Void
 from shieldwall.pipeline.dropped import Dropped
 from shieldwall.pipeline.guard import Guard
 from shieldwall.transport import Endpoint
@@ -23,7 +23,7 @@ Flush = Callable[[], Awaitable[None]]
 
 
 class StepDiscarded(Exception):  # noqa: N818 (control flow inside the room, never shown)
-    """The coordinator gave up the step that is being played."""
+    """The coordinator gave up the step that is being played, or lets this host go."""
 
 
 class MicroBatchVoid(Exception):  # noqa: N818 (control flow inside the room, never shown)
@@ -33,9 +33,9 @@ class MicroBatchVoid(Exception):  # noqa: N818 (control flow inside the room, ne
 class Mailbox:
     """Sorts one endpoint's messages into tensors, by slot and sender, statements and orders.
 
-    Only the coordinator gives orders. A tensor is from whom the transport says, or where the initiator's server
-    passes it on, from whom that says, and is taken only where the lane waits for it from that host. A statement's
-    signature is its proof, whoever brings it. Everything else is dropped.
+    Only the coordinator gives orders. A tensor is from whom the transport says, or where the initiator's server or
+    coordinator passes it on, from whom that says, and is taken only where the lane waits for it from that host. A
+    statement's signature is its proof, whoever brings it. Everything else is dropped.
 
     Args:
         endpoint: where they come from.
@@ -116,7 +116,7 @@ class Mailbox:
 
     def _check_wanted(self, slot: Slot) -> None:
         """Whether there is anything left to wait for."""
-        if any(isinstance(order, Discard) for order, _ in self._orders):
+        if any(isinstance(order, Discard | Stop) for order, _ in self._orders):
             raise StepDiscarded
         if slot.micro_batch in self.void:
             raise MicroBatchVoid
@@ -154,7 +154,9 @@ class Mailbox:
     async def _sort(self, message: Message) -> None:
         sender = self._endpoint.sender
         if isinstance(message, TensorFrame):
-            await self._take_in(message if sender in (message.source, SERVER) else replace(message, source=sender))
+            await self._take_in(
+                message if sender in (message.source, SERVER, COORDINATOR) else replace(message, source=sender)
+            )
         elif isinstance(message, Note):
             if self._guard:
                 await self._guard.hear(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ _CHECKS = {Kind.CHECK_FORWARD: "check of forward", Kind.CHECK_BACKWARD: "check o
 
 
 def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[Line], traces_path: Path) -> Against:
-    """The plan in `plan.json` beside the lines of `trace.jsonl` that were written while the run was cut like that.
+    """The plan in `plan.json` beside the lines of `trace.jsonl` that were written under that cut, by the same hosts.
 
     Args:
         planned: what `plan.json` holds.
@@ -110,10 +111,11 @@ def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[L
     except (PlanError, KeyError, TypeError) as error:
         got = f"{type(error).__name__}: {error}".splitlines()[0]
         raise garbled(planned_path, got, "the plan that the run wrote") from error
-    mine = [line for line in traces if tuple(line["cut"]) == cut]
     passes = _passes(plan)
+    traced = [line for line in traces if tuple(line["cut"]) == cut]
+    mine = [line for line in traced if not _is_elsewhere(_done(line), passes)]
     for line in mine:
-        if {host: sorted(done[0] for done in work) for host, work in line["work"].items()} != passes:
+        if _done(line) != passes:
             raise garbled(traces_path, f"others in the line of step {line['step']}", "each pass of the run's plan once")
     return Against(plan, cut, predicted, {line["step"]: _timeline(plan, line) for line in mine})
 
@@ -121,6 +123,15 @@ def hold_against(planned: dict[str, Any], planned_path: Path, traces: Sequence[L
 def _passes(plan: Plan) -> dict[str, list[str]]:
     """The passes and checks of each host, sorted."""
     return {lane.host: sorted(str(one) for one in lane.actions if one.kind.is_compute) for lane in plan.lanes}
+
+
+def _done(line: Line) -> dict[str, list[str]]:
+    return {host: sorted(done[0] for done in work) for host, work in line["work"].items()}
+
+
+def _is_elsewhere(done: dict[str, list[str]], passes: dict[str, list[str]]) -> bool:
+    """Whether all passes of the plan were done, and by others: who holds what has been drawn anew since."""
+    return done != passes and sorted(chain(*done.values())) == sorted(chain(*passes.values()))
 
 
 def _timeline(plan: Plan, line: Line) -> Timeline:

@@ -11,10 +11,12 @@ from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
 from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import Compute, InlineCompute
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.feed import Feed
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.pipeline.host import StageHost
 from shieldwall.pipeline.server import Server
+from shieldwall.pipeline.transfer.transfers import Transfers
 from shieldwall.run.shield import Shield
 from shieldwall.schedule import Plan
 from shieldwall.transport import MemoryNetwork, Network, StarNetwork
@@ -35,6 +37,9 @@ async def deploy(
     spares: Sequence[str] = (),
     network: Network | None = None,
     elsewhere: Collection[str] = (),
+    state_bytes: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+    deadlines: Deadlines | None = None,
 ) -> AsyncIterator[Coordinator]:
     """The hosts of `plan` as coroutines of this process, and their coordinator.
 
@@ -50,7 +55,11 @@ async def deploy(
         shield: keeps everybody's records and judges over them; None where nothing is checked.
         spares: names of hosts that hold nothing yet.
         network: over which hosts talk; within this process if not given.
-        elsewhere: names of hosts that are in other processes and reached over `network`; they are not made here.
+        elsewhere: names of hosts that are in other processes and reached over `network`; they are not made here. So is
+            whoever comes later.
+        state_bytes: the most that a stage's state can have that comes from one of them.
+        tell: told in words of states that travel long, or need not.
+        deadlines: of answers; None where nobody is in another process.
 
     Raises:
         PlanError: SW-P112; hooks are given for a host that the plan does not have.
@@ -63,6 +72,8 @@ async def deploy(
             plan.lane_of(name)
     star = plan.topology == "star"
     network = network or (StarNetwork() if star else MemoryNetwork())
+    here = {name for name in names if name not in elsewhere}
+    transfers = Transfers(is_far=lambda host: host not in here, state_bytes=state_bytes, tell=tell)
     coordinator = Coordinator(
         network.join(COORDINATOR),
         run,
@@ -70,6 +81,8 @@ async def deploy(
         clipping,
         oversight=shield.oversight if shield else None,
         first_attempt=shield.first_attempt if shield else 0,
+        transfers=transfers,
+        deadlines=deadlines,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ runs/NAME/
   ledger.sqlite   who signed for what, and who was     report/         written by `shieldwall report`
                   found out; hash-chained, signed      evidence/       tensors behind verdicts, sealed
   workers.json    with --listen: who is there          returns.jsonl   each time that it went back to a checkpoint
+  custody.json    with --listen: who was drawn to hold what
   private/        the keys of the run and of its reviewers; for its owner alone
 """
 
@@ -94,6 +95,10 @@ class RunFolder:
     @property
     def adapter(self) -> Path:
         return self.path / "adapter"
+
+    @property
+    def custody(self) -> Path:
+        return self.path / "custody.json"
 
     @property
     def private(self) -> Path:

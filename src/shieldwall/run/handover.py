@@ -46,3 +46,4 @@ class Handover:
     async def hand(self, host: str, stage: int, state: StageState, role: Role) -> None:
         """Let `host` hold a stage or its duplicate from now on, in this state."""
         await self.coordinator.assign(host, self.spans[stage], state, self.frozen_of(stage), role)
+        self.coordinator.tell_still_there()

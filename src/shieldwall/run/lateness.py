@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.messages import PassTime
+from shieldwall.pipeline.pace import paces
 from shieldwall.schedule import Plan, StageCosts
-from shieldwall.schedule.actions import Action
 
 TIMES = 5.0
 """So many times as long as the others need for what they have to do is late."""
@@ -39,27 +38,16 @@ class Lateness:
             plan: that was played.
             work: by host, as the hosts say. Whoever gives shorter times than it took only keeps its work.
         """
-        paces = {lane.host: self._pace(lane.actions, work.get(lane.host, ())) for lane in plan.lanes}
-        late = {host: self._is_late(host, paces) for host in paces if host != INITIATOR}
+        found = paces(plan, self._costs, work)
+        late = {host: self._is_late(host, found) for host in found if host != INITIATOR}
         now_s = time.monotonic()
         self._late = {host: [*self._late.get(host, ()), now_s] for host, is_late in late.items() if is_late}
         return {host: now_s - ends_s[0] for host, ends_s in self._late.items() if len(ends_s) >= STEPS}
 
-    def _pace(self, actions: Sequence[Action], work: Sequence[PassTime]) -> tuple[float, float]:
-        """Seconds that a host's passes should take, and took."""
-        wanted = {str(action): self._seconds(action) for action in actions if action.kind.is_compute}
-        done = {each.action: each.end_s - each.start_s for each in work if each.action in wanted}
-        done = {text: took_s for text, took_s in done.items() if 0 <= took_s < math.inf}
-        return sum(wanted[text] for text in done), math.fsum(done.values())
-
-    def _seconds(self, action: Action) -> float:
-        forward = action.kind.direction.value == "forward"
-        return (self._costs.forward_s if forward else self._costs.backward_s)[action.stage]
-
-    def _is_late(self, host: str, paces: Mapping[str, tuple[float, float]]) -> bool:
-        others = [took / wanted for other, (wanted, took) in paces.items() if other != host and wanted > 0]
+    def _is_late(self, host: str, found: Mapping[str, tuple[float, float]]) -> bool:
+        others = [took / wanted for other, (wanted, took) in found.items() if other != host and wanted > 0]
         if not others:
             return False
-        wanted, took = paces[host]
+        wanted, took = found[host]
         share = wanted * median(others)
         return took > TIMES * share and took - share > LEAST_S

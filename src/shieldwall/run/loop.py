@@ -16,6 +16,7 @@ from shieldwall.pipeline.coordinator import Coordinator, StepResult, StepWork
 from shieldwall.pipeline.desk import HostsLost
 from shieldwall.pipeline.learning_rate import LearningRate
 from shieldwall.recovery.checkpoints import Checkpoints, Progress
+from shieldwall.run.custody import Custody, describe
 from shieldwall.run.detours import Detours
 from shieldwall.run.evaluate import perplexity_of
 from shieldwall.run.feed import BlockFeed
@@ -57,12 +58,16 @@ class LoopTools:
     """Judges over the run; None where nothing is checked."""
     succession: Succession | None = None
     """Moves the duties of those who are expelled; None where nothing is checked."""
+    custody: Custody = field(default_factory=lambda: Custody(None))
+    """Draws anew who holds what."""
     detours: Detours | None = None
     """Leads steps around suspects; None where that is not what follows an alert."""
     lateness: Lateness | None = None
     """Says who is late; None where all hosts share a machine, and nobody can be."""
     losses: Losses = field(default_factory=Losses)
     """Hosts that were lost before the loop began are told of in its first line."""
+    cut_off: Callable[[str], Awaitable[None]] | None = None
+    """Ends the connections of a worker that has missed a deadline; None where all hosts are in this process."""
     on_arrival: Callable[[str], None] = lambda _: None
     """Told of each worker that has come while the run is on, before anything is given to it."""
     expelled: tuple[str, ...] = ()
@@ -146,8 +151,9 @@ class TrainingLoop:
     async def _step(self) -> float | None:
         tools, step = self._tools, self._progress.step
         await self._admit_and_release()
+        await self._redraw_if_due()
         start = time.perf_counter()
-        plan = self._plans.training()
+        plan, usual = self._plans.training(), self._plans.usual
         work = StepWork(
             plan=plan,
             step=step,
@@ -173,8 +179,8 @@ class TrainingLoop:
             again = course.abandoned + course.broken_off
             line |= self._news(step, len(result.rerun) + again * plan.micro_batches)
             append_line(tools.folder.metrics, line)
-        as_planned = plan is tools.run_plan.plan and not (result.rerun or course.abandoned or course.broken_off)
-        if is_traced(step) and not culprits and as_planned:
+        as_planned = plan is usual and not (result.rerun or course.abandoned or course.broken_off)
+        if is_traced(step) and not culprits and as_planned and plan is tools.run_plan.plan:
             append_line(tools.folder.trace, trace_line(plan, tools.run_plan.cut, result, seconds))
         tools.view.step(line)
         if tools.lateness and as_planned:
@@ -225,6 +231,20 @@ class TrainingLoop:
             for name, stages in relieved.items():
                 tools.view.note(f"{name} takes stage {', '.join(map(str, stages))} from the initiator")
 
+    async def _redraw_if_due(self) -> None:
+        """Between steps: workers change places as drawn, one pair after the other, so that few states are under way."""
+        tools, step, every = self._tools, self._progress.step, self._tools.config.redraw_steps
+        if tools.succession is None or not every or not step or step % every:
+            return
+        before = tools.succession.hosts
+        for swap in tools.succession.swaps(tools.custody):
+            if tools.succession.swap(swap):
+                await self.surely(tools.succession.settle)
+        if tools.succession.hosts != before:
+            self._plans.move(tools.succession.hosts)
+            tools.custody.note(step, tools.succession.hosts)
+            tools.view.note(f"drawn anew: {describe(tools.succession.hosts)}")
+
     async def _relieve_late(self, late: Mapping[str, float]) -> None:
         """Let others hold what a worker holds that keeps everybody waiting; it is given nothing any more."""
         tools = self._tools
@@ -242,7 +262,9 @@ class TrainingLoop:
         """Whoever has come, or come back, is a spare from now on."""
         for name in self._tools.coordinator.take_arrivals():
             self._tools.on_arrival(name)
-            if self._tools.succession:
+            if name in self._tools.losses.barred:
+                self._tools.view.note(f"{name} is back, and is given nothing: it has missed a deadline before")
+            elif self._tools.succession:
                 self._tools.succession.add_spare(name)
                 self._tools.view.note(f"{name} is there and holds nothing yet")
 
@@ -264,12 +286,14 @@ class TrainingLoop:
             RunError: SW-V202; who is left has another state than the one that both signed.
         """
         tools, settled = self._tools, False
+        await self._cut_off_overdue()
         if tools.succession is None:
             for name, silent_s in tools.coordinator.lost.items():
                 tools.losses.add(self._progress.step, name, silent_s, tools.coordinator.why_gone(name))
             raise nobody_else(tools.coordinator.lost, tools.folder.path)
         while not settled:
             tools.coordinator.drop_reports()
+            await self._cut_off_overdue()
             self._take_in_arrivals()
             gone = dict(tools.coordinator.gone)
             for name, successor in tools.succession.dismiss_lost().items():
@@ -281,6 +305,18 @@ class TrainingLoop:
                 settled = True
         self._plans.move(tools.succession.hosts)
         tools.losses.resume()
+
+    async def _cut_off_overdue(self) -> None:
+        """Have nothing more to do with those who have missed a deadline: whatever they send now is too late."""
+        tools = self._tools
+        for name, what in tools.coordinator.overdue.items():
+            if name in tools.losses.barred:
+                continue
+            tools.losses.barred[name] = what
+            waited_s = tools.coordinator.gone.get(name, 0.0)
+            tools.view.note(f"{name} has missed a deadline: {what} was waited for, {waited_s:.1f} s long")
+            if tools.cut_off:
+                await tools.cut_off(name)
 
     async def surely(self, act: Callable[[], Awaitable[T]]) -> T:
         """What `act` gives, once nobody is lost in it whom it needs."""

@@ -47,6 +47,8 @@ class Losses:
 
     def __init__(self) -> None:
         self._pending: list[_Loss] = []
+        self.barred: dict[str, str] = {}
+        """Who has missed a deadline, and what was waited for: they are given nothing any more."""
 
     def add(self, step: int, worker: str, detected_s: float, kind: str = "gone") -> None:
         """A host is lost while `step` is in work: nothing had been heard of it for `detected_s`, or it is as late."""

@@ -118,6 +118,12 @@ class RunPlan:
         """The same run on other hosts, after one has gone."""
         return replace(self, plan=self._on(hosts, self.plan.when))
 
+    def dealt(self, hosts: Sequence[Host]) -> RunPlan:
+        """The same run with other workers in the same places; a place keeps its needs."""
+        names = {before.name: now.name for before, now in zip(self.plan.hosts, hosts, strict=True)}
+        needs = {names[name]: need for name, need in self.memory_bytes.items()}
+        return replace(self.held_by(hosts), memory_bytes=needs)
+
     def spread(self, *, checked: bool = True) -> Plan:
         """The plan for the same hosts if each had a machine of its own like this one, with or without checks."""
         plan = self.plan

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from shieldwall.config import VerifySection
+from shieldwall.core.files import write_whole
 from shieldwall.recovery.detour import Detour
 from shieldwall.run.planning import RunPlan
 from shieldwall.schedule import Host, Plan
@@ -30,6 +34,11 @@ class Plans:
         """The plan of the next step."""
         if self._careful and self._run_plan.plan.when == "before_commit":
             return self.careful()
+        return self._run_plan.plan
+
+    @property
+    def usual(self) -> Plan:
+        """The plan of a step in which nothing is out of the way, on those who hold the stages now."""
         return self._run_plan.plan
 
     def careful(self) -> Plan:
@@ -67,3 +76,14 @@ class Plans:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+def write_plan(path: Path, steps: int, run_plan: RunPlan, besides: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `plan.json` of a run of so many steps, and what else it is to hold; gives all of it.
+
+    Raises:
+        StorageError: SW-S101; what was written before stands.
+    """
+    numbers = {"steps": steps, **run_plan.to_json(), **besides}
+    write_whole(path, (json.dumps(numbers, indent=2) + "\n").encode())
+    return numbers

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from shieldwall.core.messages import Assign, StageState
-from shieldwall.core.tensor_roots import fixed_roots, state_root
+from shieldwall.core.tensor_roots import fixed_roots, listed_root, state_root
 from shieldwall.models.span import StageSpan
 from shieldwall.pipeline.holdings import Held, HostSettings, build_held, on_device
 from shieldwall.pipeline.hosted_stage import HostedStage
@@ -41,6 +41,11 @@ class StageRecompute:
             model = self._hold(stage, state).stage.model
             self._fixed[stage] = fixed_roots(self._frozen_of(stage), model.buffers)
         return state_root(state, self._fixed[stage])
+
+    def listed_root(self, stage: int, roots: Mapping[str, str]) -> str | None:
+        """As `Recompute.listed_root`."""
+        fixed = self._fixed.get(stage)
+        return None if fixed is None else listed_root(roots, fixed)
 
     def activation(
         self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool

@@ -23,18 +23,21 @@ from shieldwall.models.skeleton import build_skeleton
 from shieldwall.pipeline.clip import Clipping
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.coordinator import Coordinator
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.pipeline.holdings import HostSettings
 from shieldwall.recovery.checkpoints import Checkpoint, Checkpoints, Progress, read_checkpoint
 from shieldwall.recovery.views import without
 from shieldwall.run.attackers import Attackers, hire_attackers
 from shieldwall.run.corpus import run_steps
+from shieldwall.run.custody import Custody
+from shieldwall.run.custody import describe as describe_places
 from shieldwall.run.defence import Defence, raise_shield
 from shieldwall.run.deployment import deploy
 from shieldwall.run.detours import Detours
 from shieldwall.run.dismissal import Dismissal
 from shieldwall.run.export import Exporter, States
 from shieldwall.run.feed import BlockFeed
-from shieldwall.run.fitting import fit_machines, record_fit, room_on
+from shieldwall.run.fitting import fit_machines, joined_before, record_fit, room_on
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.handover import Handover
 from shieldwall.run.lateness import Lateness
@@ -55,6 +58,7 @@ from shieldwall.run.planning import (
     optimizer_settings,
     spare_names,
 )
+from shieldwall.run.plans import write_plan
 from shieldwall.run.saved_model import write_recipe
 from shieldwall.run.states import Holding, Origin, owners, stage_states
 from shieldwall.run.succession import Succession
@@ -114,13 +118,19 @@ class TrainingSession:
             return await session._play(settings, feed, origin, skeleton, machines, spares)
 
     def _fitted(self, machines: Machines) -> tuple[TrainingSession, list[str]]:
-        """The same with the plan that fits the machines which are there, and who is a spare of those whom it names."""
-        workers = [host.name for host in configured_hosts(self.config) if host.name != INITIATOR]
-        spares = spare_names(self.config)
-        if self.config.pipeline.cut != "auto":
-            return self, spares
+        """The same with the plan that fits the machines which are there, and who is a spare of those whom it names.
+
+        In which order workers stand is drawn first, and the cut follows: what they claim of themselves has no part in
+        who checks whom.
+        """
+        config = self.config
+        spares = [*(name for name in spare_names(config) if name in machines.there), *machines.unexpected]
+        drawn, spares = self._custody.first(configured_hosts(config), spares)
+        if config.pipeline.cut != "auto":
+            return replace(self, run_plan=self.run_plan.dealt(drawn)), spares
+        workers = [host.name for host in drawn if host.name != INITIATOR]
         found = fit_machines(self.planner, machines, self.folder, workers, spares)
-        record_fit(self.folder, run_steps(self.config, len(self.materials.blocks.train)), found, machines)
+        record_fit(self.folder, self._steps, found, machines)
         for reason in found.reasons:
             self.view.note(reason)
         self.view.note(f"layers of the stages for these machines: {found.run_plan.cut}")
@@ -153,6 +163,9 @@ class TrainingSession:
             compute_of=(lambda _: ThreadCompute()) if machines else None,
             network=machines.hub if machines else None,
             elsewhere=machines.there if machines else (),
+            state_bytes=max(run_plan.memory_bytes.values()),
+            tell=self.view.note,
+            deadlines=self._deadlines(machines, run_plan),
         )
         try:
             async with deployment as coordinator:
@@ -161,9 +174,10 @@ class TrainingSession:
                 succession = await self._begin(defence, handover, run_plan.plan.hosts, spares, has_room)
                 for holding in stage_states(skeleton, run_plan.spans, origin, run_plan.model.dtype):
                     await assign_both(coordinator, run_plan.plan, holding)
+                coordinator.tell_still_there()
                 tools = LoopTools(
                     config=config,
-                    steps=run_steps(config, len(self.materials.blocks.train)),
+                    steps=self._steps,
                     folder=self.folder,
                     run_plan=run_plan,
                     feed=feed,
@@ -175,8 +189,10 @@ class TrainingSession:
                     watch=Watch(defence.shield.court if defence else None, attackers.log if attackers else None),
                     court=defence.shield.court if defence else None,
                     succession=succession,
+                    custody=self._custody,
                     losses=self.losses,
                     lateness=Lateness(run_plan.costs) if machines else None,
+                    cut_off=machines.cut_off if machines else None,
                     on_arrival=_admission(defence, machines),
                     detours=Detours(handover) if handover and config.respond.policy == "skip" else None,
                     expelled=self._expelled_before(machines),
@@ -231,6 +247,10 @@ class TrainingSession:
                 silence_s=allowed_silence_s(self.run_plan.costs),
                 rows=rows,
             ),
+            deadlines=Deadlines(
+                costs=self.run_plan.costs, border_bytes=self.run_plan.border_bytes, state_bytes=max(needs.values())
+            ),
+            arithmetic=self.run_plan.arithmetic,
             worker_bytes=max((size for host, size in needs.items() if host != INITIATOR), default=0)
             if settled
             else least_bytes(self.planner, InFlight.of(plan)),
@@ -243,19 +263,44 @@ class TrainingSession:
         async with muster.gather([*names, *spare_names(config)]) as machines:
             yield machines
 
+    def _deadlines(self, machines: Machines | None, run_plan: RunPlan) -> Deadlines | None:
+        """Of answers, by the plan that is played; nobody in this process can keep anything back."""
+        if machines is None:
+            return None
+        machines.deadlines.costs = run_plan.costs
+        machines.deadlines.state_bytes = max(run_plan.memory_bytes.values())
+        return machines.deadlines
+
     def _deal(self, machines: Machines | None, spares: list[str]) -> tuple[RunPlan, list[str]]:
-        """Who holds what at the start, and who is a spare: others stand in for workers that are not there."""
+        """Who holds what at the start, and who is a spare.
+
+        As planned; others stand in for workers on other machines that are not there.
+        """
         run_plan = self.run_plan
         if machines is None:
             return run_plan, spares
-        spares = [*(name for name in spares if name in machines.there), *machines.unexpected]
-        hosts = run_plan.plan.hosts
-        for name in [host.name for host in hosts if host.name in machines.absent]:
+        hosts, there, barred = run_plan.plan.hosts, machines.there, self.losses.barred.keys()
+        self.view.note(f"drawn: {describe_places(hosts)}")
+        placed = {host.name for host in hosts}
+        spares = [name for name in dict.fromkeys([*spares, *machines.unexpected]) if name in there - placed - barred]
+        absent = [host.name for host in hosts if host.name not in {INITIATOR, *there} or host.name in barred]
+        for name in absent:
             successor = spares.pop(0) if spares and self.config.checks else INITIATOR
-            self.view.note(f"{name} is not there; {successor} takes over what it held")
+            why = "has missed a deadline" if name in barred else "is not there"
+            self.view.note(f"{name} {why}; {successor} takes over what it held")
             hosts = without(hosts, name, successor)
         machines.warden.register.see_hosts(hosts)
-        return (run_plan.held_by(hosts) if machines.absent else run_plan), spares
+        run_plan = run_plan.held_by(hosts) if absent else run_plan
+        write_plan(self.folder.plan, self._steps, run_plan, joined_before(self.folder))
+        return run_plan, spares
+
+    @property
+    def _custody(self) -> Custody:
+        return Custody(self.folder.custody if self.listen else None)
+
+    @property
+    def _steps(self) -> int:
+        return run_steps(self.config, len(self.materials.blocks.train))
 
     def _raise_shield(
         self,

@@ -7,7 +7,9 @@ from functools import partial
 
 from shieldwall.core.ids import INITIATOR, Role
 from shieldwall.core.messages import StageState
+from shieldwall.recovery.custody import Swap, exchanged
 from shieldwall.recovery.views import relieved, without
+from shieldwall.run.custody import Custody
 from shieldwall.run.handover import Handover
 from shieldwall.schedule import Host
 
@@ -44,12 +46,15 @@ class Succession:
         self._portions = [host.stages for host in portions if host.name != INITIATOR]
         self._released: dict[tuple[Duty, str], None] = {}
         """What others hold by now, and who is still to let go of it."""
+        self._announced: tuple[Host, ...] = ()
+        """Who is to hold what, as everybody was told last."""
         self.hosts = tuple(hosts)
         """Who is to hold what."""
 
     async def begin(self) -> None:
         """Announce the first view; nothing is held before."""
         await self._handover.begin(self._handover.shield.view(self.hosts), self.hosts)
+        self._announced = self.hosts
 
     def dismiss(self, name: str) -> str:
         """Write down that somebody else is to hold what this host holds, which is not asked for anything any more.
@@ -86,7 +91,7 @@ class Succession:
         states: dict[int, StageState] = {}
         for stage in sorted({stage for _, stage in missing}):
             states[stage] = await self._coordinator.state(stage)
-        if missing or held.keys() - wanted.keys():
+        if missing or held.keys() - wanted.keys() or self._announced != self.hosts:
             await self._announce(states)
         for duty in held.keys() - wanted.keys() | held.keys() & missing.keys():
             self._released[duty, held[duty]] = None
@@ -95,7 +100,8 @@ class Succession:
         for duty in held.keys() - wanted.keys():
             self._coordinator.forget(duty[1], duty[0])
         for (role, stage), host in list(self._released):
-            if host not in self._coordinator.gone:
+            kept_after_all = wanted.get((role, stage)) == host  # who was to take it was lost before it had it
+            if not kept_after_all and host not in self._coordinator.gone:
                 await self._coordinator.release(host, stage, role)
             del self._released[(role, stage), host]
 
@@ -128,8 +134,27 @@ class Succession:
         if name not in self._spares and name not in [host.name for host in self.hosts]:
             self._spares.append(name)
 
+    def swaps(self, custody: Custody) -> list[Swap]:
+        """Who is to change places with whom by a new draw, spares that can be reached among them."""
+        return custody.draw(self.hosts, [name for name in self._spares if name not in self._coordinator.gone])
+
+    def swap(self, swap: Swap) -> bool:
+        """Write down that two workers change places; `settle` makes it so.
+
+        False where one of them is gone, or has no room for what the other one holds.
+        """
+        there = {*(host.name for host in self.hosts), *self._spares} - self._coordinator.gone.keys()
+        if not there.issuperset(swap):
+            return False
+        moved, spares = exchanged(self.hosts, self._spares, swap)
+        if not all(self._has_room(host) for host in moved if host.name in swap):
+            return False
+        self.hosts, self._spares = moved, spares
+        return True
+
     async def _announce(self, states: Mapping[int, StageState] | None = None) -> None:
         await self._handover.announce(self._handover.shield.view(self.hosts, states=states), self.hosts)
+        self._announced = self.hosts
 
 
 def duties(hosts: Collection[Host]) -> dict[Duty, str]:

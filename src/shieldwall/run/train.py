@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from typing import Any
 from shieldwall.config import Config
 from shieldwall.core.arithmetic import pinned_arithmetic
 from shieldwall.core.errors import InputError, RunFolderError, StateLostError
-from shieldwall.core.files import write_whole
 from shieldwall.core.hooks import Hook
 from shieldwall.core.ids import INITIATOR
 from shieldwall.core.lines import read_lines
@@ -45,6 +43,7 @@ from shieldwall.run.machines.listen import Listen, choose_transport
 from shieldwall.run.materials import Materials, gather_materials
 from shieldwall.run.memory import format_bytes, refuse_too_large
 from shieldwall.run.planning import Planner, RunPlan, configured_source, find_device, refuse_hopeless, spare_names
+from shieldwall.run.plans import write_plan
 from shieldwall.run.returns import RESUMED, STATE_LOST, go_back, steps_lost
 from shieldwall.run.session import TrainingSession
 from shieldwall.run.signals import stop_signals
@@ -143,8 +142,7 @@ def _train_locked(
         elif config.pipeline.cut != "auto":  # else what fits is seen when it is known who is there
             refuse_too_large({INITIATOR: run_plan.memory_bytes[INITIATOR]}, run_plan.device)
         hold_inputs(folder.inputs, materials.blocks, run_plan.arithmetic, _kept_roots(config, run_plan, materials))
-        numbers = {"steps": steps, **run_plan.to_json(), **joined_before(folder)}
-        write_whole(folder.plan, (json.dumps(numbers, indent=2) + "\n").encode())
+        numbers = write_plan(folder.plan, steps, run_plan, joined_before(folder))
         adapter_prefix = None if run_plan.model.adapter is None else PEFT_PREFIX
         checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep, adapter_prefix)
         start = go_back(folder, checkpoints, RESUMED)

@@ -6,16 +6,18 @@ import json
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from listening_run import NEED, ListeningRun, listening_run, senses
+from listening_run import NEED, PATIENT, ListeningRun, listening_run, senses
 
 from shieldwall.cli import main
 from shieldwall.core.errors import TransportError
 from shieldwall.run.machines.doctor.examine import Doctor
 from shieldwall.run.machines.doctor.fitness import check_fitness
+from shieldwall.run.machines.doctor.limits import Limits
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.ticket import Ticket
 
@@ -91,17 +93,21 @@ def test_join_looks_first_and_begins_nothing_in_vain(
 def test_only_what_prevents_taking_part_stops_join(run: ListeningRun, tmp_path: Path) -> None:
     told: list[str] = []
 
-    def check(**changed: object) -> None:
+    def check(limits: Limits = PATIENT, **changed: object) -> None:
         told.clear()
-        doctor = Doctor(home=tmp_path / "home", device="cpu", thorough=False, senses=senses(**changed))
+        doctor = Doctor(home=tmp_path / "home", device="cpu", thorough=False, senses=senses(**changed), limits=limits)
         check_fitness(doctor, run.ticket(), told.append)
 
     check()
     [line] = told
     assert line.startswith("all ")
     assert line.endswith(" checks passed")
+    check(replace(PATIENT, round_trip_s=0))
+    [line] = told
+    assert line.startswith(f"FAIL  round trip {run.address}: ")
     older = {"torch": "2.6.1"}
-    check(installed=lambda name: older.get(name, NEED.versions.get(name, "99.0")))
+    with pytest.raises(TransportError, match="SW-T120"):
+        check(installed=lambda name: older.get(name, NEED.versions.get(name, "99.0")))
     [line] = told
     assert line.startswith("FAIL  same version torch: 2.6.1 here")
     with pytest.raises(TransportError, match="SW-T120") as refused:

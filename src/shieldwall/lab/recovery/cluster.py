@@ -76,10 +76,10 @@ class Cluster:
         if not resume:
             await self.until(lambda: _TICKET.search(self.said) is not None)
 
-    async def join(self, worker: int) -> None:
-        """Start a worker, or start it again, behind a line of its own."""
+    async def join(self, worker: int, ticket_text: str = "") -> None:
+        """Start a worker, or start it again, behind a line of its own; with the run's last ticket if none is given."""
         if worker not in self.lines:
-            ticket = read_ticket(_TICKET.findall(self.said)[-1])
+            ticket = read_ticket(ticket_text or _TICKET.findall(self.said)[-1])
             port = int(ticket.addresses[0].rpartition(":")[2])
             self.lines[worker] = FaultyProxy(("127.0.0.1", port))
             mine = await self._stack.enter_async_context(self.lines[worker].listening())

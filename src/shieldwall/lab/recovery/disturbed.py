@@ -114,7 +114,7 @@ def _is_whole(run: Cluster) -> bool:
     """Whether the initiator has given back everything that it had to take over, and a step has been made since."""
     said = run.said
     taken, given = said.count("; initiator takes over what it held"), said.count(" from the initiator")
-    return "step " in said and taken == given
+    return "step 1/" in said and taken == given
 
 
 def _losses(run: Cluster, name: str) -> int:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from shieldwall.core.ids import Direction
-from shieldwall.core.messages import Assign, Commit, Message, Prepare, SendState, TensorFrame
+from shieldwall.core.messages import Commit, ListState, Message, Prepare, TakeChunk, TensorFrame
 
 
 class Moment(StrEnum):
@@ -73,8 +73,8 @@ def moment_of(message: Message) -> Moment | None:
 _MOMENTS: dict[type[Message], Moment] = {
     Prepare: Moment.PREPARE,
     Commit: Moment.COMMIT,
-    SendState: Moment.CHECKPOINT,
-    Assign: Moment.TRANSFER,
+    ListState: Moment.CHECKPOINT,
+    TakeChunk: Moment.TRANSFER,
 }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from shieldwall.pipeline.transfer.chunks import CHUNK_BYTES
+
 _FRAMES = frozenset({"TensorFrame", "Correct", "Shown"})
-_STATES = frozenset({"Assign", "StateReport", "TakeGradients", "TakePrepared"})
+_STATES = frozenset({"TakeGradients", "TakePrepared"})
+_CHUNKS = frozenset({"ChunkSent", "TakeChunk"})
 _WORDS_BYTES = 4 << 20
 """Of what a message says beside its tensors: names of parameters, actions of a lane, norms."""
 
@@ -24,4 +27,6 @@ class Allowance:
         """At most so many bytes for a message of this kind."""
         if kind in _FRAMES:
             return self.frame_bytes + _WORDS_BYTES
+        if kind in _CHUNKS:
+            return CHUNK_BYTES + _WORDS_BYTES
         return (self.state_bytes if kind in _STATES else 0) + _WORDS_BYTES

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import Interrupted, ShieldwallError
 from shieldwall.core.ids import MUSTER
 from shieldwall.core.messages import Welcome
 from shieldwall.dashboard.progress import ProgressView
+from shieldwall.pipeline.deadlines import Deadlines
 from shieldwall.run.folder import RunFolder
 from shieldwall.run.losses import GONE_AS
 from shieldwall.run.machines.allowance import Allowance
@@ -29,8 +32,11 @@ from shieldwall.transport.identity.book import Book
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.limits import allow_files
 from shieldwall.transport.remote.probe import RunFacts
 from shieldwall.transport.remote.server import WireServer
+from shieldwall.transport.remote.tally import Tally
+from shieldwall.transport.remote.witness import HubWitness
 from shieldwall.transport.star import touches_centre
 
 _TICKET_LASTS = timedelta(days=1)
@@ -56,6 +62,10 @@ class Machines:
     """What each says of its machine."""
     allowance: Allowance
     """How much a worker may send at once."""
+    deadlines: Deadlines
+    """Of their answers."""
+    cut_off: Callable[[str], Awaitable[None]]
+    """Ends the connections of one that has missed a deadline; what it sends from then on goes nowhere."""
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -83,6 +93,8 @@ class Muster:
         listen: where workers dial.
         topology: who may talk to whom.
         welcome: what each worker is told first.
+        deadlines: of answers.
+        arithmetic: the run's class, which every worker has to be of.
         worker_bytes: what a worker needs of memory to be of use.
         own_passes_per_s: of the probe on this machine.
         patience_s: for how long those are waited for who are not there; None: until they come or are banned.
@@ -95,6 +107,8 @@ class Muster:
     listen: Listen
     topology: Topology
     welcome: Welcome
+    deadlines: Deadlines
+    arithmetic: ArithmeticClass
     worker_bytes: int
     own_passes_per_s: float
     patience_s: float | None
@@ -112,22 +126,25 @@ class Muster:
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome)
+        sentry = Sentry(self.welcome, self.deadlines)
+        tally = Tally(self.view.note)
         claims = Claims(self.own_passes_per_s, self._lose(sentry))
 
         async def greet(name: str) -> None:
             claims.forget(name)
             await sentry.greet(name)
 
-        hub = Hub(self._may_pass, self._tell_fault, greet)
+        hub = Hub(self._may_pass, partial(tally.count, "dropped"), greet)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         facts = RunFacts(
             versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
         )
-        server = WireServer(hub, gate, allowance, self._tell_refused, facts)
+        allow_files()
+        server = WireServer(hub, gate, allowance, partial(_count_refused, tally), facts, self.arithmetic)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
-        register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s)
+        self.deadlines.witness = HubWitness(hub)
+        register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s, self.deadlines.answer_s)
         register.see_claims(claims)
         warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
         try:
@@ -135,7 +152,17 @@ class Muster:
                 await warden.look()
                 self._invite(gate, port, len(set(names) - warden.banned))
                 await self._wait(hub, server, names, warden, claims)
-                machines = Machines(hub, gate.book, warden, tuple(names), frozenset(hub.links), claims, allowance)
+                machines = Machines(
+                    hub=hub,
+                    book=gate.book,
+                    warden=warden,
+                    wanted=tuple(names),
+                    there=frozenset(hub.links),
+                    claims=claims,
+                    allowance=allowance,
+                    deadlines=self.deadlines,
+                    cut_off=sentry.cut_off,
+                )
                 hub.miss(machines.absent)
                 async with _meanwhile(sentry.watch()):
                     yield machines
@@ -143,6 +170,7 @@ class Muster:
         finally:
             warden.close()
             await server.stop()
+            tally.close()
 
     def _open_gate(self) -> Gate:
         private = self.folder.private
@@ -155,6 +183,7 @@ class Muster:
         self.view.note(
             f"a worker that is silent for {self.welcome.silence_s:.1f} s is gone: three slots of the plan, or 1.8 s"
         )
+        self.view.note(self.deadlines.sentence())
         self.view.note(f"listening on port {port}; on each of {uses} machines:\nshieldwall join {ticket.text()}")
 
     def _where(self, gate: Gate) -> Listen:
@@ -164,14 +193,16 @@ class Muster:
 
     async def _wait(self, hub: Hub, server: WireServer, names: Sequence[str], warden: Warden, claims: Claims) -> None:
         there: dict[str, float] = {}
+        told: set[str] = set()
         since_s = time.monotonic()
         while missing := self._missing(hub, names, warden, claims):
             now_s = time.monotonic()
             if self.patience_s is not None and now_s - since_s > self.patience_s:
                 self.view.note(f"going on without {', '.join(missing)}")
                 return
-            for name in sorted(set(hub.links) - there.keys()):
+            for name in sorted(set(hub.links) - told):
                 self.view.note(f"{name} is there")
+            told.update(hub.links)  # who comes and goes is told of once
             there = {name: there.get(name, now_s) for name in hub.links}
             for name in claims.lacking(there):
                 if now_s - there[name] > _CLAIM_S:
@@ -202,12 +233,10 @@ class Muster:
     def _may_pass(self, source: str, destination: str) -> bool:
         return self.topology == "chain" or touches_centre(source, destination)
 
-    def _tell_fault(self, peer: str, error: ShieldwallError) -> None:
-        self.view.note(f"dropped, from {peer}: {error.summary} ({error.code})")
 
-    def _tell_refused(self, peer: str, error: ShieldwallError) -> None:
-        if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
-            self.view.note(f"refused, {peer}: {error.summary} ({error.code})")
+def _count_refused(tally: Tally, peer: str, error: ShieldwallError) -> None:
+    if error.code != "SW-T111":  # who comes back is told to begin anew, which is nobody's fault
+        tally.refused(peer, error)
 
 
 @asynccontextmanager

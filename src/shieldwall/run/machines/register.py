@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -25,11 +25,13 @@ class Register:
     Args:
         path: of `workers.json`.
         silence_s: for how long a worker may be silent.
+        answer_s: for how long one of that name may keep an answer back.
     """
 
-    def __init__(self, path: Path, silence_s: float) -> None:
+    def __init__(self, path: Path, silence_s: float, answer_s: Callable[[str], float]) -> None:
         self._path = path
-        self._deadlines = Deadlines(silence_s=silence_s)
+        self._silence_s = silence_s
+        self._answer_s = answer_s
         self._process = RunProcess.this()
         self._duties: Duties = {}
         self._claims: Claims | None = None
@@ -74,7 +76,8 @@ class Register:
         self._write([each.without_duties(WorkerState.LEFT) if each.state.is_there else each for each in there])
 
     def _status(self, member: Member, address: str | None) -> WorkerStatus:
-        here = WorkerStatus(name=member.name, deadlines=self._deadlines)
+        deadlines = Deadlines(silence_s=self._silence_s, answer_s=round(self._answer_s(member.name), 1))
+        here = WorkerStatus(name=member.name, deadlines=deadlines)
         if member.state is State.BANNED:
             return here.without_duties(WorkerState.BANNED, member.why)
         if address is None:
@@ -90,7 +93,7 @@ class Register:
             pid=self._pids.get(address),
             speed=claim.speed if claim else None,
             memory_bytes=claim.memory_bytes if claim else None,
-            deadlines=self._deadlines,
+            deadlines=deadlines,
         )
 
     async def _find_pids(self, addresses: Collection[str]) -> None:

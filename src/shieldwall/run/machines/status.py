@@ -50,6 +50,8 @@ class Deadlines(_Plain):
 
     silence_s: float
     """For how long it may say nothing before it counts as gone."""
+    answer_s: float
+    """For how long it may keep back an answer, or a tensor that others wait for, before it loses what it holds."""
 
 
 class WorkerStatus(_Plain):
@@ -173,12 +175,18 @@ def table(found: Sequence[WorkerStatus]) -> str:
     lines += [f"{each.name} is banned: {each.why}" for each in found if each.state is WorkerState.BANNED]
     silences = sorted({each.deadlines.silence_s for each in found if each.deadlines})
     lines += [f"a worker that is silent for {silence_s:.1f} s is gone" for silence_s in silences]
+    answers = sorted({each.deadlines.answer_s for each in found if each.deadlines})
+    lines += [f"one that keeps an answer back for {_span(answers)} s loses what it holds"] if answers else []
     return "\n".join(lines)
 
 
 def natural(name: str) -> list[str | int]:
     """A key that sorts worker-10 behind worker-9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+
+
+def _span(numbers: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{number:.1f}" for number in (numbers[0], numbers[-1])))
 
 
 def _numbers(stages: Sequence[int]) -> str:

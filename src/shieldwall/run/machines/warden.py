@@ -69,8 +69,8 @@ class Warden:
         """
         self._sent_away.add(name)
         member = self._book.ban(name, why, utc_now())
+        await self._sentry.dismiss(name, holds=False)  # first: to the coordinator it is not lost
         await self._server.send_away(name, banned(member))
-        await self._sentry.dismiss(name, holds=False)
 
     async def watch(self) -> None:
         """Until cancelled: cut off whoever is banned by hand, and keep the register."""

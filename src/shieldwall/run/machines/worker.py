@@ -20,6 +20,7 @@ from shieldwall.core.signing import Identity
 from shieldwall.models.settings import ModelSettings
 from shieldwall.pipeline.compute import ThreadCompute
 from shieldwall.pipeline.host import StageHost
+from shieldwall.pipeline.transfer.kept import Kept
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.attacker import Attacker, AttackOrder, read_order
 from shieldwall.run.machines.doctor.examine import Doctor
@@ -30,6 +31,7 @@ from shieldwall.run.machines.overheard import Overheard
 from shieldwall.run.machines.speed import Probe
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.run.memory import available_bytes
+from shieldwall.transport.identity.fit import describe_machine
 from shieldwall.transport.identity.home import Home, open_home
 from shieldwall.transport.identity.ticket import read_ticket
 from shieldwall.transport.remote.dialer import Dialer, RemoteEndpoint
@@ -88,9 +90,9 @@ def join(ticket: str, joining: Joining) -> None:
         async def play() -> None:
             leave = Leave(joining.tell)
             with leave.on_signals():
-                passport = await enter(home, read)
+                passport = await enter(home, read, facts=describe_machine(device))
                 joining.tell(f"{passport.name} in the run {read.run}")
-                work = _Work(home, passport, read.addresses, device, joining, order, leave)
+                work = _Work(home, passport, read.addresses, device, joining, order, leave, Kept())
                 while await work.is_forgotten():
                     joining.tell("the run does not know this session any more; beginning anew")
 
@@ -106,6 +108,8 @@ class _Work:
     joining: Joining
     order: AttackOrder | None
     leave: Leave
+    kept: Kept
+    """Stages that were held when the run forgot this worker, and what has come of others: for the next session."""
 
     async def is_forgotten(self) -> bool:
         """Work until the run ends; whether it has forgotten this worker instead, which is then as new to it."""
@@ -127,6 +131,7 @@ class _Work:
             open_channel=self.passport.open_channel,
             patience_s=self.joining.patience_s,
             on_change=self.joining.tell,
+            machine=describe_machine(self.device),
         )
         endpoint = RemoteEndpoint(self.passport.name, link)
         helpers: list[asyncio.Task[Any]] = [
@@ -166,6 +171,7 @@ class _Work:
             )
         link.silence_s = welcome.silence_s
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
+        self.kept.limit_bytes = welcome.state_bytes
         settings = settings_of(welcome, self.device)
         name, tell = self.passport.name, self.joining.tell
         identity = Identity(name, self.home.signing_key)
@@ -180,11 +186,15 @@ class _Work:
             compute=ThreadCompute(),
             guard=guard,
             topology="star" if welcome.topology == "star" else "chain",
+            kept=self.kept,
         )
         self.leave.works_through(endpoint)
-        with pinned_arithmetic(self.device, welcome.threads):
-            await endpoint.send(MUSTER, await self._ability(settings.model, welcome.rows))
-            await host.serve()
+        try:
+            with pinned_arithmetic(self.device, welcome.threads):
+                await endpoint.send(MUSTER, await self._ability(settings.model, welcome.rows))
+                await host.serve()
+        finally:
+            host.put_away()
         self.joining.tell("left the run" if self.leave.asked else "the run is over")
 
     async def _ability(self, model: ModelSettings, rows: int) -> Able:

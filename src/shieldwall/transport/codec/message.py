@@ -16,8 +16,13 @@ from shieldwall.transport.codec.reading import read_plain
 from shieldwall.transport.codec.tensor_form import TensorForm, form_of
 from shieldwall.transport.codec.writing import write_plain
 
-MAX_BODY_BYTES = 16 << 20
+MAX_BODY_BYTES = 4 << 20
 """The longest body that is read; that of a plan with ten thousand actions has less than one."""
+
+MAX_TENSORS = 1 << 16
+"""The most tensors that a message may have."""
+HOLDER_BYTES = 1 << 10
+"""What a message and each of its tensors take of memory beside their bytes, at most."""
 
 MESSAGES: Mapping[str, type] = MappingProxyType({kind.__name__: kind for kind in get_args(Message)})
 """Everything that passes between parties, by name."""
@@ -42,6 +47,14 @@ class Packed:
     def nbytes(self) -> int:
         """Bytes of body and tensors."""
         return len(self.body) + sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def weight_bytes(self) -> int:
+        """What it counts against a window while it waits: its bytes, and something for each thing that holds them.
+
+        Else a million empty tensors would weigh nothing.
+        """
+        return self.nbytes + HOLDER_BYTES * (1 + len(self.tensors))
 
 
 def pack(message: Message) -> Packed:

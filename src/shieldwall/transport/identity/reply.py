@@ -11,7 +11,7 @@ from shieldwall.transport.identity.enrolment import LONGEST_BYTES, bad_answer
 _PARTS = ("code", "summary", "expected", "got", "where", "remedy", "state")
 _LONGEST_PART = 1000
 _TICKETS = {"SW-T204", "SW-T205"}
-_ENROLMENTS = {f"SW-T22{digit}" for digit in range(1, 9)}
+_ENROLMENTS = {*(f"SW-T22{digit}" for digit in range(1, 9)), "SW-T230", "SW-T231"}
 
 
 def refusal_bytes(error: TicketError | EnrolmentError) -> bytes:

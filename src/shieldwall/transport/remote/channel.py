@@ -12,11 +12,10 @@ from shieldwall.transport.identity.authority import SERVER_HOST
 from shieldwall.transport.identity.certificates import Credential
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.link import BUNDLE_BYTES, PART_BYTES
-from shieldwall.transport.remote.pieces import read_bundle, write_bundle
 
 SERVICE = "shieldwall.wire.v1.Wire"
 
-_LARGEST_MESSAGE_BYTES = BUNDLE_BYTES + max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
+LARGEST_MESSAGE_BYTES = BUNDLE_BYTES + max(MAX_BODY_BYTES, PART_BYTES) + (64 << 10)
 WAY_BYTES = 32 << 20
 """What a connection may have under way each way: a gigabit a second over a line of 0.25 s there and back."""
 _HTTP2_FRAME_BYTES = 256 << 10
@@ -29,8 +28,8 @@ COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.lookahead_bytes", WAY_BYTES),
     ("grpc.http2.bdp_probe", 0),  # it would begin with 64 KiB, and after each rest find out anew how wide the line is
     ("grpc.http2.max_frame_size", _HTTP2_FRAME_BYTES),
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _LARGEST_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _PING_EVERY_MS),
     ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),  # without it a stopped process is noticed after a minute
@@ -38,7 +37,7 @@ COMMON_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 SERVER_OPTIONS = (
-    *COMMON_OPTIONS,
+    *COMMON_OPTIONS,  # to which `limiting_options` are added when a port is opened
     ("grpc.http2.min_ping_interval_without_data_ms", _PING_EVERY_MS // 2),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server behind it
@@ -64,12 +63,8 @@ def open_channel(address: str, authority_pem: bytes, shown: Credential) -> grpc.
 
 
 def carry(channel: grpc.aio.Channel) -> Any:
-    """A new call of `Carry`."""
-    return channel.stream_stream(
-        f"/{SERVICE}/Carry",
-        request_serializer=write_bundle,
-        response_deserializer=read_bundle,
-    )()
+    """A new call of `Carry`; its pieces are bytes, which the lane reads."""
+    return channel.stream_stream(f"/{SERVICE}/Carry")()
 
 
 async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: float) -> bytes:
@@ -87,13 +82,11 @@ async def ask(channel: grpc.aio.Channel, method: str, json: bytes, timeout_s: fl
     return bytes(answer.json)
 
 
-def handlers(*, enrol: Any, renew: Any, probe: Any, carry: Any) -> Sequence[grpc.GenericRpcHandler]:
-    """The service, from its four methods."""
-    plain = (wire.Plain.FromString, wire.Plain.SerializeToString)
-    methods = {
-        "Enrol": grpc.unary_unary_rpc_method_handler(enrol, *plain),
-        "Renew": grpc.unary_unary_rpc_method_handler(renew, *plain),
-        "Probe": grpc.unary_unary_rpc_method_handler(probe, wire.Question.FromString, wire.Told.SerializeToString),
-        "Carry": grpc.stream_stream_rpc_method_handler(carry, read_bundle, write_bundle),
-    }
-    return [grpc.method_handlers_generic_handler(SERVICE, methods)]
+def handlers(**methods: Any) -> Sequence[grpc.GenericRpcHandler]:
+    """The service, from its four methods by name.
+
+    Each gets the call as a stream of bytes, those with a single request too: so it knows who calls, and whether that is
+    one call too many, before a byte of the request is taken in, and what is no protobuf is its own to refuse.
+    """
+    ways = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
+    return [grpc.method_handlers_generic_handler(SERVICE, ways)]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import grpc
 
 from shieldwall.core.errors import EnrolmentError, TransportError
+from shieldwall.core.ids import COORDINATOR, INITIATOR, SERVER
 from shieldwall.core.messages import Message
 from shieldwall.transport.codec import pack, unpack
 from shieldwall.transport.remote import wire_pb2 as wire
@@ -20,11 +22,14 @@ from shieldwall.transport.remote.lanes import DialledLane, greeting_in
 from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.refusals import link_lost
+from shieldwall.transport.remote.tally import Tally
 
 _GREETING_S = 10.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _SESSION_BYTES = 16
+_INITIATORS = frozenset({INITIATOR, COORDINATOR, SERVER})
+_log = logging.getLogger(__name__)
 
 OpenChannel = Callable[[str], grpc.aio.Channel]
 """A channel to an address, with the certificate that is valid now."""
@@ -38,6 +43,7 @@ class RemoteEndpoint:
         self._link = link
         self._sender = ""
         self._arrived_s = 0.0
+        self._dropped = Tally(_log.warning)
 
     @property
     def name(self) -> str:
@@ -49,14 +55,23 @@ class RemoteEndpoint:
     async def receive(self) -> Message:
         """The next message.
 
+        What another worker sent and nobody can read is dropped: the initiator passes such letters on unread, and a
+        worker does not end because its neighbour lies.
+
         Raises:
-            TransportError: SW-T107, it cannot be read; SW-T112, the link is given up.
+            TransportError: SW-T107, what the initiator sent cannot be read; SW-T112, the link is given up.
         """
-        letter = await self._link.receive()
-        if letter is None:
-            raise link_lost("the link was given up")
-        self._sender, self._arrived_s = letter.source, time.perf_counter()
-        return unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
+        while True:
+            letter = await self._link.receive()
+            if letter is None:
+                raise link_lost("the link was given up")
+            self._sender, self._arrived_s = letter.source, time.perf_counter()
+            try:
+                return unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
+            except TransportError as error:
+                if letter.source in _INITIATORS:
+                    raise
+                self._dropped.count("dropped", letter.source, error)
 
     @property
     def sender(self) -> str:
@@ -78,6 +93,7 @@ class Dialer:
         lanes: connections side by side, for links that one cannot fill.
         patience_s: how long it goes on dialling in vain.
         on_change: told of each connection that is made or lost, in words.
+        machine: what this one says of itself (`fit.describe_machine`).
     """
 
     link: Link
@@ -86,6 +102,7 @@ class Dialer:
     lanes: int = 1
     patience_s: float
     on_change: Callable[[str], None]
+    machine: Mapping[str, str] = field(default_factory=dict)
 
     async def keep(self) -> None:
         """Dial, carry, and dial again when the connection is lost, until the link is closed.
@@ -93,13 +110,14 @@ class Dialer:
         Raises:
             TransportError: SW-T109 or SW-T111, the other end will not have this one; SW-T112, patience is over; SW-T107
                 or SW-T108, it sends what it should not.
+            EnrolmentError: SW-T22... or SW-T23...; the other end will not have this one, and says why.
         """
         session, dialled, fresh = secrets.token_bytes(_SESSION_BYTES), 0, True
         pause_s, lost_s = _FIRST_PAUSE_S, time.monotonic()
         while not self.link.closed:
             for address in self.addresses:
                 dialled += 1
-                hello = wire.Hello(session=session, dialled=dialled, fresh=fresh)
+                hello = wire.Hello(session=session, dialled=dialled, fresh=fresh, machine=self.machine)
                 if await self._connect(address, hello):
                     fresh = False
                     pause_s, lost_s = _FIRST_PAUSE_S, time.monotonic()

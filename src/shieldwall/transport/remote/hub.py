@@ -13,9 +13,13 @@ from shieldwall.transport.codec import pack, unpack
 from shieldwall.transport.queued import QueuedEndpoint
 from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.link import Link
+from shieldwall.transport.remote.passages import Passages
 
 Fault = Callable[[str, TransportError], None]
-"""Told who sent what cannot be used, and what was wrong with it."""
+"""Told who sent what goes nowhere, and what was wrong with it."""
+
+UNREADABLE = frozenset({"SW-T103", "SW-T107"})
+"""Of a message that no honest end of this version sends: a link over which one comes is given up."""
 
 
 class HubEndpoint(QueuedEndpoint):
@@ -34,7 +38,7 @@ class Hub:
 
     Args:
         may_pass: whether what one party sends to another may pass; in a star workers reach the centre alone.
-        on_fault: told of everything that came and cannot be used.
+        on_fault: told of everything that came and may not go where it says.
         on_attached: told who has come, or come anew without what was under way before.
     """
 
@@ -53,6 +57,9 @@ class Hub:
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self.relayed_bytes: dict[tuple[str, str], int] = {}
         """What passed here from one worker to another."""
+        self.passages = Passages()
+        self.held_up: dict[str, str] = {}
+        """Workers whose messages wait here, each with the other who does not take what is for it."""
 
     def has_joined(self, name: str) -> bool:
         """Whether one of the initiator's own parties is called that."""
@@ -113,6 +120,7 @@ class Hub:
         Raises:
             TransportError: SW-T101; nobody was ever called that.
         """
+        self.passages.note(source, destination, message)
         if destination in self._own:
             self._own[destination].accept(source, message)
         elif destination in self._links:
@@ -125,19 +133,27 @@ class Hub:
             try:
                 await self._pass_on(link.peer, letter)
             except TransportError as error:
-                self._on_fault(link.peer, error)
+                if error.code in UNREADABLE:
+                    await link.give_up(error)
+                else:
+                    self._on_fault(link.peer, error)
 
     async def _pass_on(self, source: str, letter: Letter) -> None:
         """What a worker sent goes where it says, under the name of the link that it came over."""
         destination = letter.destination
         if not self._may_pass(source, destination):
             raise unknown_peer(destination, {name for name in self._own if self._may_pass(source, name)})
+        message = unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)  # what is none goes nowhere
+        self.passages.note(source, destination, message)
         if destination in self._own:
-            message = unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
             self._own[destination].accept(source, message)
         elif destination in self._links:
             way = source, destination
             self.relayed_bytes[way] = self.relayed_bytes.get(way, 0) + letter.packed.nbytes
-            await self._links[destination].send(Letter(source, destination, letter.packed))
+            self.held_up[source] = destination
+            try:
+                await self._links[destination].send(Letter(source, destination, letter.packed))
+            finally:
+                self.held_up.pop(source, None)
         elif destination not in self._gone:
             raise unknown_peer(destination, {*self._own, *self._links})

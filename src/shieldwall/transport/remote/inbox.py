@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.roots import tensor_bytes
-from shieldwall.transport.codec import Packed, TensorForm, empty_like
+from shieldwall.transport.codec import MAX_TENSORS, Packed, TensorForm, empty_like
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.letters import Letter, forms_of
 from shieldwall.transport.remote.pieces import Part
+
+LEAST_PART_BYTES = 64 << 10
+"""A part that does not end its tensor has as many, so that the notes of which have come stay small."""
 
 
 @dataclass(slots=True)
@@ -61,8 +64,8 @@ class Inbox:
         """Of letters that have begun to arrive and are not taken yet."""
 
     def knows(self, number: int) -> bool:
-        """Whether the head of this letter has come."""
-        return number in self._arriving
+        """Whether the head of this letter has come, be it whole by now or not."""
+        return number <= self.received or number in self._arriving or number in self._whole
 
     def take_head(self, head: wire.Head) -> list[Letter]:
         """A letter begins; gives what is whole now, in order.
@@ -72,6 +75,9 @@ class Inbox:
         """
         if head.number <= self.received or head.number in self._arriving or head.number in self._whole:
             raise garbled(f"letter {head.number} from {self._peer}", "each letter once", "its head again")
+        if len(head.tensors) > MAX_TENSORS:
+            what = f"letter {head.number} from {self._peer}"
+            raise garbled(what, f"at most {MAX_TENSORS:,} tensors", f"{len(head.tensors):,}")
         forms = forms_of(head)
         self._weigh(head, forms)
         packed = Packed(head.kind, head.body, tuple(empty_like(form) for form in forms))
@@ -79,7 +85,7 @@ class Inbox:
             place: _Filling(tensor_bytes(packed.tensors[place])) for place, form in enumerate(forms) if form.nbytes
         }
         self._arriving[head.number] = _Arriving(Letter(head.source, head.destination, packed), missing)
-        self.held_bytes += packed.nbytes
+        self.held_bytes += packed.weight_bytes
         return self._give_out(head.number)
 
     def take_part(self, part: Part) -> list[Letter]:
@@ -88,11 +94,15 @@ class Inbox:
         Raises:
             TransportError: SW-T107; they do not belong there.
         """
-        arriving = self._arriving[part.number]
+        arriving = self._arriving.get(part.number)
+        if arriving is None:
+            raise self._misplaced(part, "a letter that is not whole yet")
         if part.tensor not in arriving.missing:
             raise self._misplaced(part, "a tensor that is not whole yet")
         filling = arriving.missing[part.tensor]
         end = part.offset + part.content.nbytes
+        if part.content.nbytes < LEAST_PART_BYTES and end != filling.target.nbytes:
+            raise self._misplaced(part, f"at least {LEAST_PART_BYTES:,} bytes, or the last ones")
         if not part.content.nbytes or end > filling.target.nbytes or part.offset in filling.come:
             raise self._misplaced(part, f"some of its {filling.target.nbytes:,} bytes, none twice")
         filling.target[part.offset : end] = part.content
@@ -106,14 +116,14 @@ class Inbox:
 
     def release(self, letter: Letter) -> None:
         """The letter has been taken by whom it is for."""
-        self.held_bytes -= letter.packed.nbytes
+        self.held_bytes -= letter.packed.weight_bytes
 
     def begin_anew(self) -> None:
         """The link was broken: what has not come whole and in order will come again."""
         for arriving in self._arriving.values():
-            self.held_bytes -= arriving.letter.packed.nbytes
+            self.held_bytes -= arriving.letter.packed.weight_bytes
         for letter in self._whole.values():
-            self.held_bytes -= letter.packed.nbytes
+            self.held_bytes -= letter.packed.weight_bytes
         self._arriving.clear()
         self._whole.clear()
 

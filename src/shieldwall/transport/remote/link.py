@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from shieldwall.core.errors import TransportError
 from shieldwall.core.out_of_memory import is_out_of_memory
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.remote import wire_pb2 as wire
@@ -75,6 +76,8 @@ class Link:
         self._taken_bytes = 0
         """Of the letters that were taken and are not acknowledged."""
         self.closed = False
+        self._fault: TransportError | None = None
+        """What the peer has sent that it was given up for."""
         self.silence_s = math.inf
         """A connection over which nothing has come for so long is given up."""
         self.heard_s = time.monotonic()
@@ -82,6 +85,8 @@ class Link:
         self._echoed_s = time.monotonic()
         self._heard = self._echoed = 0
         """Pieces that were heard here, and those that the peer says it has heard."""
+        self.sent_bytes = self.got_bytes = 0
+        """Of parts of tensors; the small rest of a letter does not count."""
         self._told_s = 0.0
         """When the peer was last told how much was heard here."""
 
@@ -89,6 +94,16 @@ class Link:
     def silent_s(self) -> float:
         """For how long nothing has been heard of the peer, or the peer has heard nothing."""
         return time.monotonic() - min(self.heard_s, self._echoed_s)
+
+    @property
+    def taken(self) -> int:
+        """The last letter that the peer has taken."""
+        return self._outbox.acknowledged
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of all letters that the peer has not taken."""
+        return self._outbox.waiting_bytes
 
     @property
     def received(self) -> int:
@@ -141,7 +156,8 @@ class Link:
         """Send and receive over a lane until it ends, from either side or because it is broken.
 
         Raises:
-            TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up.
+            TransportError: SW-T107, SW-T108; the peer sends what it should not. The link should be given up. The same
+                error if it was given up for one while it was carried.
         """
         self.heard_s = self._echoed_s = time.monotonic()
         reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
@@ -162,6 +178,8 @@ class Link:
         for task in done:
             if not task.cancelled():
                 task.result()
+        if self._fault:
+            raise self._fault
 
     async def flushed(self) -> None:
         """Wait until the peer has taken everything and knows what was taken here, or the link is given up."""
@@ -176,6 +194,11 @@ class Link:
         self._arrived.put_nowait(None)
         self._to_send.set()
         await self._tell()
+
+    async def give_up(self, fault: TransportError) -> None:
+        """Close the link because of what the peer has sent; whoever carries it is told why."""
+        self._fault = fault
+        await self.close()
 
     async def _read(self, lane: Lane) -> None:
         while (pieces := await lane.read()) is not None:
@@ -226,6 +249,7 @@ class Link:
         if not self._inbox.knows(part.number):  # its head comes on another lane
             async with self._changed:
                 await self._changed.wait_for(lambda: self._inbox.knows(part.number))
+        self.got_bytes += part.content.nbytes
         return self._inbox.take_part(part)
 
     async def _write(self, lane: Lane) -> None:
@@ -233,6 +257,7 @@ class Link:
             while not self.closed:
                 if pieces := self._next_pieces():
                     await lane.write(pieces)
+                    self.sent_bytes += sum(nbytes_of(piece) for piece in pieces if isinstance(piece, Part))
                 else:
                     await self._tell()
                     await self._until_there_is_more()

@@ -32,6 +32,8 @@ class Outbox:
         self._unsent: deque[_Numbered] = deque()
         self._pieces: Iterator[AnyPiece] = iter(())
         self._numbered = 0
+        self.acknowledged = 0
+        """The last letter that was."""
         self.waiting_bytes = 0
         """Of all letters that are not acknowledged."""
 
@@ -46,7 +48,7 @@ class Outbox:
         numbered = _Numbered(self._numbered, letter)
         self._kept.append(numbered)
         self._unsent.append(numbered)
-        self.waiting_bytes += letter.packed.nbytes
+        self.waiting_bytes += letter.packed.weight_bytes
 
     def next_piece(self) -> AnyPiece | None:
         """What is to be sent next; None while there is nothing."""
@@ -65,8 +67,9 @@ class Outbox:
         """
         if number > self._numbered:
             raise garbled("an acknowledgement", f"of a letter up to number {self._numbered}", f"number {number}")
+        self.acknowledged = max(self.acknowledged, number)
         while self._kept and self._kept[0].number <= number:
-            self.waiting_bytes -= self._kept.popleft().letter.packed.nbytes
+            self.waiting_bytes -= self._kept.popleft().letter.packed.weight_bytes
 
     def go_on_after(self, received: int) -> None:
         """The link was broken and stands again: send what comes after letter `received`, from its head on.

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from shieldwall.transport.remote import wire_pb2 as wire
 
 _PART, _MORE = 0x1A, 0x7A
@@ -18,6 +20,8 @@ _PART, _MORE = 0x1A, 0x7A
 _CONTENT_TAGS = (0x0A, 0x12, _PART, 0x22)
 _NUMBER, _TENSOR, _OFFSET, _CONTENT = 0x08, 0x10, 0x18, 0x22
 """Tags of `Part`'s fields."""
+_MOST_PIECES = 4096
+"""In one bundle: empty ones have two bytes on the wire and fifty times as many in memory."""
 _MAX_VARINT_BYTES = 9
 """Below 2^63, where no rule about what is cut off is needed."""
 
@@ -65,15 +69,21 @@ def read_bundle(content: bytes) -> list[AnyPiece]:
     """The pieces of one message of `Carry`: one or more.
 
     Raises:
-        google.protobuf.message.DecodeError: it is none.
+        google.protobuf.message.DecodeError: it is none, or has more pieces than anybody sends at once.
     """
     try:
         return _read_by_hand(memoryview(content))
     except (_OtherwiseWritten, IndexError):
         first = wire.Piece.FromString(content)
+        _refuse_too_many(len(first.more))
         more = list(first.more)
         del first.more[:]
         return [first, *more]
+
+
+def _refuse_too_many(count: int) -> None:
+    if count >= _MOST_PIECES:
+        raise DecodeError(f"more than {_MOST_PIECES:,} pieces in one message")
 
 
 def _written_part(part: Part) -> list[bytes | memoryview]:
@@ -100,6 +110,7 @@ def _read_by_hand(view: memoryview) -> list[AnyPiece]:
             raise _OtherwiseWritten
         length, start = _read_varint(view, end + 1)
         end = start + length
+        _refuse_too_many(len(pieces))
         pieces.append(_read_piece(view, start, end))
     return pieces
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from shieldwall.core.errors import TransportError
 from shieldwall.transport.codec.garbled import garbled
@@ -84,6 +85,18 @@ def answer_probe(question: wire.Question, peer: Invitation | Member, facts: RunF
     if standing in (Standing.MEMBER, Standing.GUEST):
         told.worker_bytes, told.frame_bytes = facts.worker_bytes, facts.frame_bytes
     return told
+
+
+def read_question(content: bytes) -> wire.Question:
+    """A question from its bytes.
+
+    Raises:
+        TransportError: SW-T107; they are none.
+    """
+    try:
+        return wire.Question.FromString(content)
+    except DecodeError as error:
+        raise garbled("a probe", "a Question of wire.proto", f"{len(content):,} bytes that are none") from error
 
 
 class Prober:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,11 +13,14 @@ from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import grpc
+from google.protobuf.message import DecodeError
 
+from shieldwall.core.arithmetic import ArithmeticClass
 from shieldwall.core.errors import EnrolmentError, ShieldwallError, TicketError, TransportError
 from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.identity.clock import utc_now
-from shieldwall.transport.identity.enrolment import EnrolmentRequest, bad_request
+from shieldwall.transport.identity.enrolment import EnrolmentAnswer, EnrolmentRequest, bad_request
+from shieldwall.transport.identity.fit import check_fit
 from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.members import Invitation, Member
 from shieldwall.transport.identity.reply import refusal_bytes
@@ -22,9 +28,11 @@ from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
 from shieldwall.transport.remote.hub import Hub
 from shieldwall.transport.remote.lanes import AnsweredLane, greeting_in
+from shieldwall.transport.remote.limits import REQUEST_S, SESSION_EVERY_S, Turnstile, limiting_options
 from shieldwall.transport.remote.link import Link
-from shieldwall.transport.remote.probe import RunFacts, answer_probe
+from shieldwall.transport.remote.probe import RunFacts, answer_probe, read_question
 from shieldwall.transport.remote.refusals import session_forgotten
+from shieldwall.transport.remote.trust import Trust
 
 _GREETING_S = 10.0
 """How long a connection may say nothing before its greeting."""
@@ -55,6 +63,7 @@ class WireServer:
         allowed_bytes: how many bytes a message of a kind may have that a member sends.
         on_refused: told of everything that was refused, with where it came from.
         facts: told to machines that ask before they join.
+        arithmetic: the run's class; machines of another, or of another version, are refused. None: nobody asks them.
     """
 
     def __init__(
@@ -64,16 +73,22 @@ class WireServer:
         allowed_bytes: Callable[[str], int],
         on_refused: Callable[[str, ShieldwallError], None],
         facts: RunFacts | None = None,
+        arithmetic: ArithmeticClass | None = None,
     ) -> None:
         self._hub = hub
         self._gate = gate
         self._allowed_bytes = allowed_bytes
         self._on_refused = on_refused
         self._facts = facts or RunFacts()
+        self._arithmetic = arithmetic
+        self._turnstile = Turnstile()
         self._sessions: dict[str, _Session] = {}
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._beginning: dict[str, asyncio.Lock] = {}
+        """Held while a member's session is begun, or dialled anew."""
+        self._begun_s: dict[str, float] = {}
+        self._server = grpc.aio.server(options=(*SERVER_OPTIONS, *limiting_options()))
         self._server.add_generic_rpc_handlers(
-            handlers(enrol=self._enrol, renew=self._renew, probe=self._probe, carry=self._carry)
+            handlers(Enrol=self._enrol, Renew=self._renew, Probe=self._probe, Carry=self._carry)
         )
 
     async def listen(self, address: str) -> int:
@@ -82,10 +97,8 @@ class WireServer:
         Raises:
             TransportError: SW-T110; it cannot be opened.
         """
-        configuration = self._certificates()
-        credentials = grpc.dynamic_ssl_server_credentials(configuration, self._certificates, True)
         try:
-            port: int = self._server.add_secure_port(address, credentials)
+            port: int = self._server.add_secure_port(address, Trust(self._gate).credentials())
         except RuntimeError as error:
             raise _no_port(address, str(error)) from error
         await self._server.start()
@@ -120,49 +133,67 @@ class WireServer:
             await _end(session)
             await self._hub.detach(name)
 
-    def _certificates(self) -> Any:
-        """What this end shows, and whose certificates it lets through; asked at each handshake, by gRPC's threads."""
-        shown = self._gate.server
-        pair = shown.private_key_pem, shown.certificate_chain_pem
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._gate.roots(utc_now()))
-
     def _peer(self, context: Any) -> Invitation | Member:
         return self._gate.peer(context.auth_context()["x509_pem_cert"][0], utc_now())
 
-    async def _enrol(self, request: wire.Plain, context: Any) -> wire.Plain:
+    async def _answer(self, context: Any, make: Callable[[bytes, Invitation | Member], bytes]) -> None:
+        """One request, one answer."""
         try:
-            answer = self._gate.admit(EnrolmentRequest.from_bytes(request.json), self._peer(context), utc_now())
-        except (EnrolmentError, TicketError) as error:
+            peer = self._peer(context)
+            with self._turnstile.inside(peer):
+                answer = make(await _request(context), peer)
+        except (EnrolmentError, TicketError, TransportError) as error:
             await self._refuse(context, error)
-        return wire.Plain(json=answer.to_bytes())
+        with contextlib.suppress(grpc.aio.BaseError):  # whoever asked does not wait for the answer
+            await context.write(answer)
 
-    async def _renew(self, request: wire.Plain, context: Any) -> wire.Plain:
-        try:
-            answer = self._gate.renew(EnrolmentRequest.from_bytes(request.json), self._peer(context), utc_now())
-        except (EnrolmentError, TicketError) as error:
-            await self._refuse(context, error)
-        return wire.Plain(json=answer.to_bytes())
+    async def _enrol(self, _: Any, context: Any) -> None:
+        def make(content: bytes, peer: Invitation | Member) -> bytes:
+            request = EnrolmentRequest.from_bytes(_plain(content))
+            if self._arithmetic:
+                check_fit(request.statement.facts, self._arithmetic)
+            return _packed(self._gate.admit(request, peer, utc_now()))
 
-    async def _probe(self, question: wire.Question, context: Any) -> wire.Told:
-        try:
-            return answer_probe(question, self._peer(context), self._facts, datetime.now(UTC))
-        except (EnrolmentError, TransportError) as error:
-            await self._refuse(context, error)
+        await self._answer(context, make)
 
-    def _member(self, context: Any) -> str:
-        peer = self._peer(context)
-        if not isinstance(peer, Member):
-            raise bad_request("a member's certificate", "a ticket's, which is good for enrolling and asking alone")
-        return peer.name
+    async def _renew(self, _: Any, context: Any) -> None:
+        def make(content: bytes, peer: Invitation | Member) -> bytes:
+            return _packed(self._gate.renew(EnrolmentRequest.from_bytes(_plain(content)), peer, utc_now()))
+
+        await self._answer(context, make)
+
+    async def _probe(self, _: Any, context: Any) -> None:
+        def make(content: bytes, peer: Invitation | Member) -> bytes:
+            told = answer_probe(read_question(content), peer, self._facts, datetime.now(UTC))
+            return told.SerializeToString()
+
+        await self._answer(context, make)
 
     async def _carry(self, _: Any, context: Any) -> None:
-        lane = AnsweredLane(context)
         try:
-            name = self._member(context)
-            hello = await _greeting(lane, name)
-            session = await self._begin(name, hello, _address_of(context.peer()))
+            peer = self._peer(context)
+            if not isinstance(peer, Member):
+                raise bad_request("a member's certificate", "a ticket's, which is good for enrolling and asking alone")
+            with self._turnstile.inside(peer):
+                await self._converse(peer.name, AnsweredLane(context, peer.name), _address_of(context.peer()))
+        except ConnectionError:
+            return
         except (EnrolmentError, TransportError) as error:
             await self._refuse(context, error)
+
+    async def _converse(self, name: str, lane: AnsweredLane, address: str) -> None:
+        """One lane, from its greeting until it ends.
+
+        Raises:
+            ConnectionError: the connection is broken.
+            EnrolmentError: SW-T230 or SW-T231, the machine does not fit; or why it was sent away.
+            TransportError: SW-T107, SW-T108, it sends what it should not, and its link is ended; SW-T111.
+        """
+        hello = await _greeting(lane, name)
+        async with self._beginning.setdefault(name, asyncio.Lock()):
+            session = await self._begin(name, hello, address)
+        if hello.lane in session.lanes:
+            raise _garbled_greeting(name, "each lane once", f"lane {hello.lane} again")
         greeting = wire.Hello(
             session=hello.session, dialled=hello.dialled, lane=hello.lane, received=session.link.received
         )
@@ -173,13 +204,12 @@ class WireServer:
             await lane.write([wire.Piece(hello=greeting)])
             await session.link.carry(lane)
             if session.sent_away:
-                await self._refuse(context, session.sent_away)
-        except ConnectionError:
-            return
-        except TransportError as error:
-            self._sessions.pop(name, None)
-            await self._hub.detach(name)
-            await self._refuse(context, error)
+                raise session.sent_away
+        except TransportError:
+            if self._sessions.get(name) is session:
+                del self._sessions[name]
+                await self._hub.detach(name)
+            raise
         finally:
             if session.lanes.get(hello.lane) is task:
                 del session.lanes[hello.lane]
@@ -190,6 +220,9 @@ class WireServer:
         if session is None or session.session != hello.session or session.link.closed:
             if not hello.fresh:
                 raise session_forgotten(name)
+            if self._arithmetic:
+                check_fit(hello.machine, self._arithmetic)
+            await self._pace(name)
             if session:
                 await _end(session)
             session = _Session(hello.session, Link(name, self._allowed_bytes), address)
@@ -203,6 +236,13 @@ class WireServer:
             await session.link.begin(hello.received)
         return session
 
+    async def _pace(self, name: str) -> None:
+        """Nobody begins sessions faster than the run can take note of them."""
+        early_s = self._begun_s.get(name, -math.inf) + SESSION_EVERY_S - time.monotonic()
+        if early_s > 0:
+            await asyncio.sleep(early_s)
+        self._begun_s[name] = time.monotonic()
+
     async def _refuse(self, context: Any, error: ShieldwallError) -> NoReturn:
         self._on_refused(context.peer(), error)
         forgotten = error.code == "SW-T111"
@@ -210,6 +250,28 @@ class WireServer:
         told = refusal_bytes(error) if isinstance(error, EnrolmentError | TicketError) else str(error).encode()
         await context.abort(code, told.decode())
         raise error
+
+
+async def _request(context: Any) -> bytes:
+    """The one message of a call."""
+    try:
+        content = await asyncio.wait_for(context.read(), REQUEST_S)
+    except (TimeoutError, grpc.aio.BaseError) as error:
+        raise garbled("a call", f"a request within {REQUEST_S:g} s", "nothing") from error
+    if content is grpc.aio.EOF:
+        raise garbled("a call", "a request", "the end")
+    return bytes(content)
+
+
+def _plain(content: bytes) -> bytes:
+    try:
+        return wire.Plain.FromString(content).json
+    except DecodeError as error:
+        raise bad_request("a Plain of wire.proto", f"{len(content):,} bytes that are none") from error
+
+
+def _packed(answer: EnrolmentAnswer) -> bytes:
+    return wire.Plain(json=answer.to_bytes()).SerializeToString()
 
 
 def _address_of(peer: str) -> str:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shieldwall/transport/remote/wire.proto\x12\x12shieldwall.wire.v1\"\x15\n\x05Plain\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"1\n\x08Question\x12\x0c\n\x04load\x18\x01 \x01(\x0c\x12\x17\n\x0fload_back_bytes\x18\x02 \x01(\r\"\xea\x01\n\x04Told\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x38\n\x08versions\x18\x02 \x03(\x0b\x32&.shieldwall.wire.v1.Told.VersionsEntry\x12\x14\n\x0cworker_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x66rame_bytes\x18\x04 \x01(\x04\x12.\n\x08standing\x18\x05 \x01(\x0e\x32\x1c.shieldwall.wire.v1.Standing\x12\x0c\n\x04load\x18\x06 \x01(\x0c\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe3\x01\n\x05Piece\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.shieldwall.wire.v1.HelloH\x00\x12(\n\x04head\x18\x02 \x01(\x0b\x32\x18.shieldwall.wire.v1.HeadH\x00\x12(\n\x04part\x18\x03 \x01(\x0b\x32\x18.shieldwall.wire.v1.PartH\x00\x12&\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x17.shieldwall.wire.v1.AckH\x00\x12\'\n\x04more\x18\x0f \x03(\x0b\x32\x19.shieldwall.wire.v1.PieceB\t\n\x07\x63ontent\"X\n\x05Hello\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64ialled\x18\x02 \x01(\x04\x12\x0c\n\x04lane\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\x12\r\n\x05\x66resh\x18\x05 \x01(\x08\"\x82\x01\n\x04Head\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12)\n\x07tensors\x18\x06 \x03(\x0b\x32\x18.shieldwall.wire.v1.Form\"$\n\x04\x46orm\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\"G\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06tensor\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"$\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05heard\x18\x02 \x01(\x04*H\n\x08Standing\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06MEMBER\x10\x01\x12\t\n\x05GUEST\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\x0b\n\x07USED_UP\x10\x04\x32\x88\x02\n\x04Wire\x12=\n\x05\x45nrol\x12\x19.shieldwall.wire.v1.Plain\x1a\x19.shieldwall.wire.v1.Plain\x12=\n\x05Renew\x12\x19.shieldwall.wire.v1.Plain\x1a\x19.shieldwall.wire.v1.Plain\x12?\n\x05Probe\x12\x1c.shieldwall.wire.v1.Question\x1a\x18.shieldwall.wire.v1.Told\x12\x41\n\x05\x43\x61rry\x12\x19.shieldwall.wire.v1.Piece\x1a\x19.shieldwall.wire.v1.Piece(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&shieldwall/transport/remote/wire.proto\x12\x12shieldwall.wire.v1\"\x15\n\x05Plain\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"1\n\x08Question\x12\x0c\n\x04load\x18\x01 \x01(\x0c\x12\x17\n\x0fload_back_bytes\x18\x02 \x01(\r\"\xea\x01\n\x04Told\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x38\n\x08versions\x18\x02 \x03(\x0b\x32&.shieldwall.wire.v1.Told.VersionsEntry\x12\x14\n\x0cworker_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x66rame_bytes\x18\x04 \x01(\x04\x12.\n\x08standing\x18\x05 \x01(\x0e\x32\x1c.shieldwall.wire.v1.Standing\x12\x0c\n\x04load\x18\x06 \x01(\x0c\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe3\x01\n\x05Piece\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.shieldwall.wire.v1.HelloH\x00\x12(\n\x04head\x18\x02 \x01(\x0b\x32\x18.shieldwall.wire.v1.HeadH\x00\x12(\n\x04part\x18\x03 \x01(\x0b\x32\x18.shieldwall.wire.v1.PartH\x00\x12&\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x17.shieldwall.wire.v1.AckH\x00\x12\'\n\x04more\x18\x0f \x03(\x0b\x32\x19.shieldwall.wire.v1.PieceB\t\n\x07\x63ontent\"\xc1\x01\n\x05Hello\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07\x64ialled\x18\x02 \x01(\x04\x12\x0c\n\x04lane\x18\x03 \x01(\r\x12\x10\n\x08received\x18\x04 \x01(\x04\x12\r\n\x05\x66resh\x18\x05 \x01(\x08\x12\x37\n\x07machine\x18\x06 \x03(\x0b\x32&.shieldwall.wire.v1.Hello.MachineEntry\x1a.\n\x0cMachineEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x04Head\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12)\n\x07tensors\x18\x06 \x03(\x0b\x32\x18.shieldwall.wire.v1.Form\"$\n\x04\x46orm\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x04\"G\n\x04Part\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06tensor\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"$\n\x03\x41\x63k\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05heard\x18\x02 \x01(\x04*H\n\x08Standing\x12\x0b\n\x07UNKNOWN\x10\x00\x12\n\n\x06MEMBER\x10\x01\x12\t\n\x05GUEST\x10\x02\x12\x0b\n\x07\x45XPIRED\x10\x03\x12\x0b\n\x07USED_UP\x10\x04\x32\x88\x02\n\x04Wire\x12=\n\x05\x45nrol\x12\x19.shieldwall.wire.v1.Plain\x1a\x19.shieldwall.wire.v1.Plain\x12=\n\x05Renew\x12\x19.shieldwall.wire.v1.Plain\x1a\x19.shieldwall.wire.v1.Plain\x12?\n\x05Probe\x12\x1c.shieldwall.wire.v1.Question\x1a\x18.shieldwall.wire.v1.Told\x12\x41\n\x05\x43\x61rry\x12\x19.shieldwall.wire.v1.Piece\x1a\x19.shieldwall.wire.v1.Piece(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOLD_VERSIONSENTRY']._loaded_options = None
   _globals['_TOLD_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_STANDING']._serialized_start=975
-  _globals['_STANDING']._serialized_end=1047
+  _globals['_HELLO_MACHINEENTRY']._loaded_options = None
+  _globals['_HELLO_MACHINEENTRY']._serialized_options = b'8\001'
+  _globals['_STANDING']._serialized_start=1081
+  _globals['_STANDING']._serialized_end=1153
   _globals['_PLAIN']._serialized_start=62
   _globals['_PLAIN']._serialized_end=83
   _globals['_QUESTION']._serialized_start=85
@@ -45,16 +47,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOLD_VERSIONSENTRY']._serialized_end=371
   _globals['_PIECE']._serialized_start=374
   _globals['_PIECE']._serialized_end=601
-  _globals['_HELLO']._serialized_start=603
-  _globals['_HELLO']._serialized_end=691
-  _globals['_HEAD']._serialized_start=694
-  _globals['_HEAD']._serialized_end=824
-  _globals['_FORM']._serialized_start=826
-  _globals['_FORM']._serialized_end=862
-  _globals['_PART']._serialized_start=864
-  _globals['_PART']._serialized_end=935
-  _globals['_ACK']._serialized_start=937
-  _globals['_ACK']._serialized_end=973
-  _globals['_WIRE']._serialized_start=1050
-  _globals['_WIRE']._serialized_end=1314
+  _globals['_HELLO']._serialized_start=604
+  _globals['_HELLO']._serialized_end=797
+  _globals['_HELLO_MACHINEENTRY']._serialized_start=751
+  _globals['_HELLO_MACHINEENTRY']._serialized_end=797
+  _globals['_HEAD']._serialized_start=800
+  _globals['_HEAD']._serialized_end=930
+  _globals['_FORM']._serialized_start=932
+  _globals['_FORM']._serialized_end=968
+  _globals['_PART']._serialized_start=970
+  _globals['_PART']._serialized_end=1041
+  _globals['_ACK']._serialized_start=1043
+  _globals['_ACK']._serialized_end=1079
+  _globals['_WIRE']._serialized_start=1156
+  _globals['_WIRE']._serialized_end=1420
 # @@protoc_insertion_point(module_scope)

@@ -72,18 +72,27 @@ class Piece(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., more: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("session", "dialled", "lane", "received", "fresh")
+    __slots__ = ("session", "dialled", "lane", "received", "fresh", "machine")
+    class MachineEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     SESSION_FIELD_NUMBER: _ClassVar[int]
     DIALLED_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
     session: bytes
     dialled: int
     lane: int
     received: int
     fresh: bool
-    def __init__(self, session: _Optional[bytes] = ..., dialled: _Optional[int] = ..., lane: _Optional[int] = ..., received: _Optional[int] = ..., fresh: _Optional[bool] = ...) -> None: ...
+    machine: _containers.ScalarMap[str, str]
+    def __init__(self, session: _Optional[bytes] = ..., dialled: _Optional[int] = ..., lane: _Optional[int] = ..., received: _Optional[int] = ..., fresh: _Optional[bool] = ..., machine: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Head(_message.Message):
     __slots__ = ("number", "source", "destination", "kind", "body", "tensors")

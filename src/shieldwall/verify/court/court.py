@@ -246,3 +246,10 @@ class Court:
             )
         )
         return False
+
+    def fits(self, stage: int, roots: Mapping[str, str]) -> bool | None:
+        """Whether tensors with these roots are the state that is in force; None where no root is co-signed, or none of
+        the stage was ever taken here."""
+        expected = self.hearing.state_roots.get(stage)
+        got = self.hearing.recompute.listed_root(stage, roots)
+        return None if expected is None or got is None else got == expected

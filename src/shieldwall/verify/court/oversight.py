@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from shieldwall.core.ids import Slot
 from shieldwall.core.messages import Committed, Note, Opened, Prepared, StageState, StateReport, SummedUp, View
 from shieldwall.core.oversight import Assignment, Correspondence, Findings, Response
+from shieldwall.core.signing import Signed
 from shieldwall.verify.court.court import Court
 from shieldwall.verify.court.updates import Updates
 
@@ -34,6 +37,9 @@ class DuplicateOversight:
 
     def begin(self, assignment: Assignment) -> None:
         self.court.begin(assignment)
+
+    def words(self, slot: Slot) -> Sequence[Signed[Any]]:
+        return self.court.hearing.records.words(slot)
 
     async def attend(self, talk: Correspondence) -> Findings:
         return await self.court.attend(talk)
@@ -73,3 +79,6 @@ class DuplicateOversight:
     def accept_state(self, report: StateReport) -> StageState | None:
         accepted = self.court.accept(report)
         return report.state if accepted or self.court.response is Response.NONE else None
+
+    def fits_state(self, stage: int, roots: Mapping[str, str]) -> bool | None:
+        return self.court.fits(stage, roots)

@@ -30,6 +30,10 @@ class Recompute(Protocol):
     def state_root(self, stage: int, state: StageState) -> str:
         """Root of a stage's whole state; what training never changes is the initiator's own."""
 
+    def listed_root(self, stage: int, roots: Mapping[str, str]) -> str | None:
+        """`state_root` of a state whose tensors, by the names of `core.flat_state`, have these roots; None where no
+        state of the stage was here before."""
+
     def activation(
         self, stage: int, state: StageState, step: int, micro_batch: int, work: MicroBatchWork, *, training: bool
     ) -> Tensor:

@@ -71,6 +71,11 @@ class Records:
         """Alerts, inquiries, refusals and halts about a slot, or those of one kind."""
         return [signed for signed in self._complaints.get(slot, ()) if isinstance(signed.statement, kind)]
 
+    def words(self, slot: Slot) -> list[Signed[Any]]:
+        """All that was filed about a slot."""
+        headers, settlements = self._headers.get(slot, {}), self._settlements.get(slot, {})
+        return [*headers.values(), *settlements.values(), *self._complaints.get(slot, ())]
+
     def is_trusted(self, stage: int) -> bool:
         """Whether a stage has no checker because it is the initiator's own."""
         return stage not in self._view.checkers

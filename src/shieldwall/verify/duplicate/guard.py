@@ -170,14 +170,14 @@ class DuplicateGuard:
         holder = self._view.holders.get(frame.slot.stage, "")
         border = self._play.shapes.get(frame.slot.micro_batch) if self._play else None
         wanted = border and self._compression.sent_shape(border)
-        dtype = self._compression.sent_dtype
+        dtype = self._compression.sent_dtype or self._compression.dtype
         checks = (
             (header.slot == frame.slot, "its header is of another slot"),
             (signed.signer == header.source == frame.source == holder, f"it is not from {holder}"),
             (self.name in header.destinations, "it is meant for others"),
             (header.arithmetic == self._view.arithmetic, "its arithmetic class is another"),
             (wanted is None or tuple(tensor.shape) == wanted, f"its shape is {tuple(tensor.shape)}, not {wanted}"),
-            (dtype is None or tensor.dtype == dtype, f"its type is {tensor.dtype}, not {dtype}"),
+            (tensor.dtype == dtype, f"its type is {tensor.dtype}, not {dtype}"),
             (
                 (header.shape, header.dtype) == (tuple(tensor.shape), dtype_name(tensor.dtype)),
                 "its header states another shape or type",

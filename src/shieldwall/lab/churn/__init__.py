@@ -1,0 +1,1 @@
+"""A long run whose workers come and go all the time: does anything grow that should not?"""
