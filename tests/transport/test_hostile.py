@@ -25,6 +25,7 @@ from shieldwall.run.machines.sentry import Sentry
 from shieldwall.schedule import StageCosts
 from shieldwall.transport import Endpoint
 from shieldwall.transport.codec import pack
+from shieldwall.transport.codec.message import Packed
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.fit import check_fit, describe_machine
 from shieldwall.transport.identity.home import open_home
@@ -33,6 +34,7 @@ from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVICE, open_channel
 from shieldwall.transport.remote.dialer import Dialer
 from shieldwall.transport.remote.inbox import Inbox
+from shieldwall.transport.remote.letters import Letter
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passport import Passport, enter
 
@@ -139,23 +141,30 @@ def test_half_a_frame_is_never_one() -> None:
     asyncio.run(play())
 
 
-def test_a_worker_does_not_end_because_its_neighbour_lies() -> None:
-    """Story: the initiator passes letters on unread; one that nobody could read ended the worker whom it was for."""
+def test_garbage_for_a_neighbour_ends_its_sender_and_not_the_neighbour() -> None:
+    """Story: the initiator passed letters on unread; one that nobody could read ended the worker whom it was for."""
 
     async def play() -> None:
         async with wired() as net, net.dialled("honest") as honest:
             coordinator = net.hub.join("coordinator")
             await talk(honest, coordinator, 0)
             async with member(net, "liar") as liar, liar.open_channel(net.address) as channel:
-                call = channel.stream_stream(f"/{SERVICE}/Carry")()
-                hello = wire.Hello(session=b"s" * 16, dialled=1, fresh=True)
-                letters = [head(1, kind="Exec", to="honest"), head(2, body=b"{", to="honest"), head(3, to="honest")]
-                await call.write(wire.Piece(hello=hello).SerializeToString())
-                for each in letters:
-                    await call.write(wire.Piece(head=each).SerializeToString())
-                assert await asyncio.wait_for(honest.receive(), GENEROUS_S) == SumUp(step=1)
-                assert honest.sender == "liar"
-                call.cancel()
+                unreadable = wire.Piece(head=head(kind="Exec", to="honest"))
+                assert await stream(channel, unreadable) is grpc.StatusCode.PERMISSION_DENIED
+            assert (net.refusals, set(net.hub.links)) == (["SW-T107"], {"honest"})
+            await talk(honest, coordinator, 1)
+
+    asyncio.run(play())
+
+
+def test_what_a_neighbour_sent_and_nobody_can_read_is_dropped() -> None:
+    async def play() -> None:
+        async with wired() as net, net.dialled("honest") as honest:
+            await talk(honest, net.hub.join("coordinator"), 0)
+            for body in (b"{", SHAPELESS.body):
+                await net.hub.links["honest"].send(Letter("liar", "honest", Packed("SumUp", body, ())))
+            assert await asyncio.wait_for(honest.receive(), GENEROUS_S) == SumUp(step=1)
+            assert honest.sender == "liar"
 
     asyncio.run(play())
 
