@@ -117,7 +117,7 @@ def test_garbage_is_refused(kind: str, body: bytes) -> None:
         ("SumUp", b'{"step": 1}'),
         ("SumUp", b'{"step": 1, "still": [0.5]}'),
         ("Prepare", b'{"step": 1, "learning_rate": 1e999, "clip_coefficients": {}}'),
-        ("Played", b'{"host": "a", "step": 1, "attempt": 0, "losses": [[0, 0]], "work": []}'),
+        ("Played", b'{"host": "a", "step": 1, "attempt": 0, "losses": [[0, 0]], "work": [], "norms": {}}'),
         ("Note", b'{"signed": {"kind": "run", "statement": {}, "signer": "a", "signature": "00"}}'),
         ("SumUp", b" " * (MAX_BODY_BYTES + 1)),
     ],
@@ -129,7 +129,7 @@ def test_what_is_no_message_is_refused(kind: str, body: bytes) -> None:
 
 
 def test_a_key_twice_is_refused() -> None:
-    body = b'{"host":"a","step":1,"attempt":0,"losses":[[0,0],[0,0]],"work":[]}'
+    body = b'{"host":"a","step":1,"attempt":0,"losses":[[0,0],[0,0]],"work":[],"norms":{}}'
     with pytest.raises(TransportError, match="each key once"):
         unpack("Played", body, (torch.tensor(1.0),))
 
