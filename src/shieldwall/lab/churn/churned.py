@@ -50,9 +50,16 @@ class Churned:
 
 
 async def churn(
-    folder: Path, settings: Sequence[str], every_s: float, on_step: Callable[[int], None] = lambda _: None
+    folder: Path,
+    settings: Sequence[str],
+    every_s: float,
+    on_step: Callable[[int], None] = lambda _: None,
+    most: int | None = None,
 ) -> Churned:
-    """Run it, with a change every so many seconds, or as fast as the run makes up for the one before."""
+    """Run it, with a change every so many seconds, or as fast as the run makes up for the one before.
+
+    After so many changes as `most` says, if it says so, the run is left alone.
+    """
     found = Churned()
     async with cluster(folder, settings) as run:
         await run.train()
@@ -60,7 +67,7 @@ async def churn(
             await run.join(worker)
         looking = asyncio.create_task(_watch(run, found, on_step))
         try:
-            await _change_all(run, found, every_s)
+            await _change_all(run, found, every_s, most)
             found.code = await run.end()
         finally:
             looking.cancel()
@@ -71,11 +78,11 @@ async def churn(
     return found
 
 
-async def _change_all(run: Cluster, found: Churned, every_s: float) -> None:
+async def _change_all(run: Cluster, found: Churned, every_s: float, most: int | None) -> None:
     """One change after the other until the run is over; workers 2 to 4 take turns, and so do the kinds."""
     places, strangers = [2, 3, 4], WORKERS
     turn = 0
-    while await _mended(run, found, (STAYS, *places)):
+    while turn != most and await _mended(run, found, (STAYS, *places)):
         began_s, change = time.monotonic(), tuple(Change)[turn % len(Change)]
         place = turn % len(places)
         turn += 1
