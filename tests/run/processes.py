@@ -83,12 +83,16 @@ class Processes:
         ticket: str = "",
         attack: Path | None = None,
         attack_log: Path | None = None,
+        listen: str = "",
+        spare: bool = False,
     ) -> None:
         """Start workers, each with a home of its own; a `fresh` one is its Python's own process, not a fork."""
         for number in numbers:
             arguments = ["join", ticket or self.ticket, "--home", str(self.folder / f"home-{number}")]
             arguments += ["--attack", str(attack)] if attack else []
             arguments += ["--attack-log", str(attack_log)] if attack_log else []
+            arguments += ["--listen", listen] if listen else []
+            arguments += ["--spare"] if spare else []
             self.workers[number] = self._start(f"join-{number}", *arguments, fresh=fresh)
 
     def join_withholding(self, number: int, step: int) -> None:

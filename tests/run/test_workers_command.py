@@ -71,12 +71,12 @@ def claimed() -> Claims:
     return asyncio.run(play())
 
 
-def tell(run: Path, addresses: dict[str, str]) -> Register:
+def tell(run: Path, addresses: dict[str, str], ways: dict[str, dict[str, str]] | None = None) -> Register:
     """What a run in this process writes while workers are there."""
     register = Register(run / STATUS_FILE, 1.8, lambda _: 12.04)
     register.see_view(VIEW)
     register.see_claims(claimed())
-    asyncio.run(register.update(Gate.load(run / "private").book.members(), addresses))
+    asyncio.run(register.update(Gate.load(run / "private").book.members(), addresses, ways))
     return register
 
 
@@ -98,6 +98,7 @@ def test_everybody_is_there_with_what_it_holds(run: Path) -> None:
         "pid": os.getpid(),
         "speed": 0.512,
         "memory_bytes": 3 << 30,
+        "ways": {},
         "deadlines": {"silence_s": 1.8, "answer_s": 12.0},
         "why": "",
     }
@@ -136,20 +137,22 @@ def test_before_anybody_has_dialled_and_beside_no_run(run: Path, tmp_path: Path)
 
 
 def test_the_table_has_a_line_for_each_worker(run: Path) -> None:
-    tell(run, {"worker-1": "192.0.2.8:40000"})
+    ways = {"worker-2": "direct", "worker-3": "relayed: no --listen", "worker-4": "relayed: no answer"}
+    tell(run, {"worker-1": "192.0.2.8:40000"}, {"worker-1": ways})
     lines = table(workers(run)).splitlines()
-    assert lines[0].split() == ["worker", "state", "stages", "duplicates", "speed", "memory", "address", "pid"]
+    assert lines[0].split() == ["worker", "state", "stages", "duplicates", "ways", "speed", "memory", "address", "pid"]
     assert lines[1].split() == [
         "worker-1",
         "working",
         "1,",
         "3",
         "2",
+        *("1", "direct,", "2", "relayed"),
         *("0.51", "x", "3.0", "GiB"),
         "192.0.2.8:40000",
         "-",
     ]
-    assert lines[2].split() == ["worker-2", "gone", *"------"]
+    assert lines[2].split() == ["worker-2", "gone", *"-------"]
     assert lines[-2] == "a worker that is silent for 1.8 s is gone"
     assert lines[-1] == "one that keeps an answer back for 12.0 s loses what it holds"
     assert shieldwall("workers", run).out.splitlines() == lines

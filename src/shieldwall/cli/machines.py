@@ -43,6 +43,13 @@ def join(
     ),
     device: Annotated[str, typer.Option(help='What to compute on: "auto", "cpu", "cuda" or "cuda:N".')] = "auto",
     patience: Annotated[str, typer.Option(metavar="TIME", help="How long to look for the run in vain.")] = "10m",
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Let other workers dial this one here; port 0 is one that is free."),
+    ] = None,
+    spare: Annotated[
+        bool, typer.Option("--spare", help="Stand by for those who go, rather than be given work at the start.")
+    ] = False,
     attack: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Cheat as the [[attack]] tables of this TOML file say: tests and research."),
@@ -56,11 +63,15 @@ def join(
 ) -> None:
     """Work for a run on another machine, with a ticket of it. Keys are made at the first use and never leave DIR.
 
+    Workers that listen are sent to directly by the others, in a chain; those that do not are relayed by the initiator.
+    What is direct and what is relayed is said on standard error, and shieldwall workers shows it.
+
     With --attack the worker cheats, and says so on standard error in each step in which it did. The run is not told.
 
     Exit codes: 0 the run is over, 1 the run refused this worker or cannot be reached, 2 what was given cannot be used.
     """
     from shieldwall.run.allocator import keep_freed_memory
+    from shieldwall.run.machines.listen import Listen
     from shieldwall.run.machines.worker import Joining
     from shieldwall.run.machines.worker import join as run_join
 
@@ -72,6 +83,8 @@ def join(
         tell=lambda said: typer.echo(said, err=True),
         attack=attack,
         attack_log=attack_log,
+        listen=Listen.parse(listen) if listen else None,
+        spare=spare,
     )
     run_join(ticket, joining)
 

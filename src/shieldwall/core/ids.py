@@ -22,6 +22,9 @@ SERVER = "server"
 MUSTER = "muster"
 """The initiator's party that hears what a worker on another machine can do, and that one cannot go on."""
 
+DIRECTORY = "directory"
+"""The initiator's directory: which workers other workers can dial, and where."""
+
 
 class Direction(StrEnum):
     """Which way a tensor travels through the pipeline."""

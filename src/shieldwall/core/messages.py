@@ -578,6 +578,37 @@ class Unable:
     kind: str
 
 
+class Peer(NamedTuple):
+    """A worker that is there."""
+
+    life: int
+    """Counts all arrivals at the run: another number is another life, in which nothing of the one before holds."""
+    addresses: tuple[str, ...]
+    """Where other workers can dial it, HOST:PORT; none where it does not listen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """News for the transport of a worker from the initiator's directory: everybody who is there now, itself included.
+
+    Whoever is not named is not to be dialled, nor to be let in.
+    """
+
+    peers: Mapping[str, Peer]
+    silence_s: float
+    """A line between two workers over which nothing has come for so long is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """News for the initiator's directory from the transport of a worker: how its messages go to workers that listen."""
+
+    host: str
+    direct: tuple[str, ...]
+    relayed: Mapping[str, str]
+    """Name to why they are relayed, in words."""
+
+
 Order = (
     Welcome
     | Assign
@@ -622,5 +653,5 @@ Report = (
     | ChunkTaken
     | NonFinite
 )
-News = Gone | Came | Leaving | Able | Unable
+News = Gone | Came | Leaving | Able | Unable | Peers | Ways
 Message = TensorFrame | Note | Relay | Order | Report | News

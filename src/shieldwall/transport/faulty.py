@@ -76,8 +76,11 @@ class FaultyProxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._carry(reader, writer))
         self._open.add(task)
-        await asyncio.wait({task})
-        self._open.discard(task)
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._open.discard(task)
+            writer.transport.abort()  # the task may have been cancelled before it began
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -94,7 +94,7 @@ def test_the_servers_certificate_holds_for_its_name(tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {AUTHORITY_FILE}, "the server's key is in memory alone"
 
 
-def test_a_workers_certificate_is_short_back_dated_and_for_clients_alone(tmp_path: Path) -> None:
+def test_a_workers_certificate_is_short_back_dated_and_for_its_own_name_alone(tmp_path: Path) -> None:
     authority, key = Authority.create(tmp_path), new_key()
     leaf, root = x509.load_pem_x509_certificates(authority.issue_worker("oslo", key.public_key(), NOW, NOW + HOUR))
     assert root == authority.certificate
@@ -106,9 +106,16 @@ def test_a_workers_certificate_is_short_back_dated_and_for_clients_alone(tmp_pat
     constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
     assert not constraints.value.ca
-    assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
-        ExtendedKeyUsageOID.CLIENT_AUTH
-    ]
+    assert set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == {
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+    }
+    store = verification.Store([authority.certificate])
+    builder = verification.PolicyBuilder().store(store).time(NOW)
+    assert builder.build_server_verifier(x509.DNSName("oslo.worker.shieldwall")).verify(leaf, [])
+    for other in ("shieldwall", "bergen.worker.shieldwall", "worker.shieldwall"):
+        with pytest.raises(verification.VerificationError):
+            builder.build_server_verifier(x509.DNSName(other)).verify(leaf, [])
     usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     assert usage.digital_signature
     assert not usage.key_cert_sign

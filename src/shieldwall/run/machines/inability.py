@@ -12,7 +12,7 @@ from shieldwall.core.errors import NoMemoryError, StorageError
 from shieldwall.core.ids import MUSTER
 from shieldwall.core.messages import Unable
 from shieldwall.core.out_of_memory import is_out_of_memory
-from shieldwall.transport.remote.dialer import RemoteEndpoint
+from shieldwall.transport.base import Endpoint
 from shieldwall.transport.remote.link import Link
 
 MEMORY, DISK = "memory", "disk"
@@ -28,7 +28,7 @@ def inability_of(error: BaseException) -> str:
 
 
 async def take_leave(
-    error: BaseException, endpoint: RemoteEndpoint, link: Link, dialling: asyncio.Task[None], within_s: float
+    error: BaseException, endpoint: Endpoint, link: Link, dialling: asyncio.Task[None], within_s: float
 ) -> None:
     """Tell the run why this worker ends, where the line to it still stands; frees first what the error holds.
 

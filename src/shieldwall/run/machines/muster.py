@@ -21,6 +21,7 @@ from shieldwall.run.folder import RunFolder
 from shieldwall.run.losses import GONE_AS
 from shieldwall.run.machines.allowance import Allowance
 from shieldwall.run.machines.claims import Claims
+from shieldwall.run.machines.directory import Directory, relayed_in_words
 from shieldwall.run.machines.doctor.packages import package_versions
 from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.register import Register
@@ -44,6 +45,8 @@ _LOOK_S = 0.1
 _FLUSH_S = 10.0
 _CLAIM_S = 30.0
 """Who is there and has not said by then what it can do is sent off, and may dial anew."""
+_WAYS_S = 4.0
+"""For how long workers may look for ways to each other before the run begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ class Muster:
             Interrupted: SW-I101; a signal came while waiting.
         """
         gate = self._open_gate()
-        sentry = Sentry(self.welcome, self.deadlines)
+        directory = Directory(self.welcome.silence_s, self.view.note) if self.topology == "chain" else None
+        sentry = Sentry(self.welcome, self.deadlines, *([directory.admit] if directory else []))
         tally = Tally(self.view.note)
         claims = Claims(self.own_passes_per_s, self._lose(sentry))
 
@@ -134,24 +138,48 @@ class Muster:
             claims.forget(name)
             await sentry.greet(name)
 
-        hub = Hub(self._may_pass, partial(tally.count, "dropped"), greet)
+        hub = Hub(self._may_pass, partial(tally.count, "dropped"), greet, directory.forget if directory else None)
         allowance = Allowance(self.welcome.frame_bytes, self.welcome.state_bytes)
         facts = RunFacts(
             versions=package_versions(), worker_bytes=self.worker_bytes, frame_bytes=self.welcome.frame_bytes
         )
         allow_files()
-        server = WireServer(hub, gate, allowance, partial(_count_refused, tally), facts, self.arithmetic)
+        server = WireServer(
+            hub,
+            gate,
+            allowance,
+            partial(_count_refused, tally),
+            facts,
+            self.arithmetic,
+            directory.introduce if directory else None,
+        )
+        if directory:
+            directory.open(hub)
         port = await server.listen(str(self._where(gate)))
         sentry.stand(hub, server)
-        self.deadlines.witness = HubWitness(hub)
+        self.deadlines.witness = HubWitness(hub, directory.goes_directly) if directory else HubWitness(hub)
         register = Register(self.folder.path / STATUS_FILE, self.welcome.silence_s, self.deadlines.answer_s)
         register.see_claims(claims)
-        warden = Warden(book=gate.book, server=server, hub=hub, sentry=sentry, register=register, tell=self.view.note)
+        warden = Warden(
+            book=gate.book,
+            server=server,
+            hub=hub,
+            sentry=sentry,
+            register=register,
+            directory=directory,
+            tell=self.view.note,
+        )
         try:
-            async with _meanwhile(warden.watch()), _meanwhile(claims.listen(hub.join(MUSTER))):
+            async with (
+                _meanwhile(warden.watch()),
+                _meanwhile(claims.listen(hub.join(MUSTER))),
+                _meanwhile(_hear(directory)),
+            ):
                 await warden.look()
                 self._invite(gate, port, len(set(names) - warden.banned))
                 await self._wait(hub, server, names, warden, claims)
+                if directory:
+                    await directory.settle(_WAYS_S)
                 machines = Machines(
                     hub=hub,
                     book=gate.book,
@@ -167,6 +195,8 @@ class Muster:
                 async with _meanwhile(sentry.watch()):
                     yield machines
             await _flush(hub)
+            if directory:
+                self.view.note(f"relayed between workers: {relayed_in_words(hub.relayed_bytes)}")
         finally:
             warden.close()
             await server.stop()
@@ -248,6 +278,11 @@ async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
+
+
+async def _hear(directory: Directory | None) -> None:
+    if directory:
+        await directory.watch()
 
 
 async def _flush(hub: Hub) -> None:

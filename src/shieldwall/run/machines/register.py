@@ -52,18 +52,22 @@ class Register:
         """Where it stands what each says of its machine."""
         self._claims = claims
 
-    async def update(self, members: Iterable[Member], addresses: Mapping[str, str]) -> None:
+    async def update(
+        self, members: Iterable[Member], addresses: Mapping[str, str], ways: Mapping[str, dict[str, str]] | None = None
+    ) -> None:
         """Write down how things are, where they are not as before.
 
         Args:
             members: everybody who ever joined.
             addresses: where those who are there dial from.
+            ways: how the letters of each of them go to the others.
 
         Raises:
             StorageError: SW-S101.
         """
         await self._find_pids(addresses.values())
-        found = (self._status(member, addresses.get(member.name)) for member in members)
+        known = ways or {}
+        found = (self._status(member, addresses.get(member.name), known.get(member.name, {})) for member in members)
         self._write(sorted(found, key=lambda worker: natural(worker.name)))
 
     def close(self) -> None:
@@ -75,7 +79,7 @@ class Register:
         there = self._written.workers if self._written else ()
         self._write([each.without_duties(WorkerState.LEFT) if each.state.is_there else each for each in there])
 
-    def _status(self, member: Member, address: str | None) -> WorkerStatus:
+    def _status(self, member: Member, address: str | None, ways: dict[str, str]) -> WorkerStatus:
         deadlines = Deadlines(silence_s=self._silence_s, answer_s=round(self._answer_s(member.name), 1))
         here = WorkerStatus(name=member.name, deadlines=deadlines)
         if member.state is State.BANNED:
@@ -93,6 +97,7 @@ class Register:
             pid=self._pids.get(address),
             speed=claim.speed if claim else None,
             memory_bytes=claim.memory_bytes if claim else None,
+            ways=ways,
             deadlines=deadlines,
         )
 

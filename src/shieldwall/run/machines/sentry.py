@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from statistics import median
 
 from shieldwall.core.ids import COORDINATOR
@@ -38,10 +39,14 @@ class Sentry:
     Args:
         welcome: what a worker is told first; says for how long one may say nothing before it counts as gone.
         deadlines: of answers; say for how long one may take nothing of what is sent to it.
+        on_greeted: told who has come, before the coordinator is.
     """
 
-    def __init__(self, welcome: Welcome, deadlines: Deadlines) -> None:
+    def __init__(
+        self, welcome: Welcome, deadlines: Deadlines, on_greeted: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._welcome = welcome
+        self._on_greeted = on_greeted
         self._taking = Taking(deadlines)
         self._patient_until_s = 0.0
         """By `time.monotonic()`: before that nobody's silence counts."""
@@ -59,6 +64,7 @@ class Sentry:
             await self._tell(Gone(host=name, silent_s=0.0))
         self._there.add(name)
         await self._hub.send(COORDINATOR, name, self._welcome)
+        self._on_greeted(name)
         await self._tell(Came(host=name))
 
     async def dismiss(self, name: str, *, holds: bool) -> None:

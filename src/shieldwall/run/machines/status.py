@@ -8,7 +8,7 @@ left      took its leave, or the run is not on
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -70,6 +70,8 @@ class WorkerStatus(_Plain):
     """How many times as fast as the initiator it says it is; None where it is not there."""
     memory_bytes: int | None = None
     """What it says it could take of memory before it held anything."""
+    ways: dict[str, str] = {}
+    """How its messages go to each other worker, by its own word: "direct", or "relayed: " and why. Empty in a star."""
     deadlines: Deadlines | None = None
     """None where the run has not told any."""
     why: str = ""
@@ -156,13 +158,14 @@ def workers(run: Path) -> tuple[WorkerStatus, ...]:
 
 def table(found: Sequence[WorkerStatus]) -> str:
     """The same for people: a line for each worker, and the deadlines once."""
-    rows = [("worker", "state", "stages", "duplicates", "speed", "memory", "address", "pid")]
+    rows = [("worker", "state", "stages", "duplicates", "ways", "speed", "memory", "address", "pid")]
     rows += [
         (
             each.name,
             each.state.value,
             _numbers(each.stages),
             _numbers(each.duplicates),
+            _kinds(each.ways),
             "-" if each.speed is None else f"{each.speed:.2g} x",
             "-" if each.memory_bytes is None else format_bytes(each.memory_bytes),
             each.address or "-",
@@ -191,6 +194,13 @@ def _span(numbers: Sequence[float]) -> str:
 
 def _numbers(stages: Sequence[int]) -> str:
     return ", ".join(map(str, stages)) or "-"
+
+
+def _kinds(ways: Mapping[str, str]) -> str:
+    """How many of them are of each kind."""
+    direct = sum(way == "direct" for way in ways.values())
+    counts = {"direct": direct, "relayed": len(ways) - direct}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "-"
 
 
 def _now(told: WorkerStatus, member: Member, goes_on: bool) -> WorkerStatus:

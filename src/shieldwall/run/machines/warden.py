@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from shieldwall.core.errors import IdentityError, ShieldwallError, StorageError
+from shieldwall.run.machines.directory import Directory
 from shieldwall.run.machines.register import Register
 from shieldwall.run.machines.sentry import Sentry
 from shieldwall.transport.identity.book import Book
@@ -33,6 +34,7 @@ class Warden:
         hub: knows whose links stand.
         sentry: tells the coordinator who is lost.
         register: writes down how everybody stands.
+        directory: knows which way letters go; None in a star.
         tell: told what happens, in words.
     """
 
@@ -44,12 +46,14 @@ class Warden:
         hub: Hub,
         sentry: Sentry,
         register: Register,
+        directory: Directory | None = None,
         tell: Callable[[str], None],
     ) -> None:
         self._book = book
         self._server = server
         self._hub = hub
         self._sentry = sentry
+        self._directory = directory
         self._tell = tell
         self._sent_away: set[str] = set()
         self._trouble = ""
@@ -98,7 +102,8 @@ class Warden:
                 await self._server.send_away(member.name, banned(member))
                 await self._sentry.dismiss(member.name, holds=True)
         there = {name: address for name, address in self._server.addresses.items() if name in self._hub.links}
-        await self.register.update(members, there)
+        ways = {name: self._directory.ways_of(name) for name in there} if self._directory else {}
+        await self.register.update(members, there, ways)
 
     def close(self) -> None:
         """The run is not on any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,19 +27,26 @@ from shieldwall.run.machines.doctor.examine import Doctor
 from shieldwall.run.machines.doctor.fitness import check_fitness
 from shieldwall.run.machines.inability import inability_of, no_memory, take_leave
 from shieldwall.run.machines.leave import Leave
+from shieldwall.run.machines.listen import Listen
 from shieldwall.run.machines.overheard import Overheard
 from shieldwall.run.machines.speed import Probe
 from shieldwall.run.machines.welcome import settings_of
 from shieldwall.run.memory import available_bytes
 from shieldwall.transport.identity.fit import describe_machine
 from shieldwall.transport.identity.home import Home, open_home
-from shieldwall.transport.identity.ticket import read_ticket
-from shieldwall.transport.remote.dialer import Dialer, RemoteEndpoint
+from shieldwall.transport.identity.ticket import Ticket, read_ticket
+from shieldwall.transport.remote import wire_pb2 as wire
+from shieldwall.transport.remote.dialer import Dialer
+from shieldwall.transport.remote.direct import DirectEndpoint
 from shieldwall.transport.remote.link import Link
 from shieldwall.transport.remote.passport import Passport, enter
+from shieldwall.transport.remote.peer_port import PeerPort
+from shieldwall.transport.remote.streams import MOST_ADDRESSES
 from shieldwall.verify.duplicate import DuplicateGuard
 
 ATTACK_LOG = "attacks.jsonl"
+SPARE = "spare"
+"""What a worker would like to be called that stands by: not like those whom a plan gives work."""
 _FAREWELL_S = 5.0
 PATIENCE_S = 600.0
 """How long a worker looks for its run in vain before it gives up."""
@@ -57,6 +64,8 @@ class Joining:
         attack: file with `[[attack]]` tables by which this worker cheats; None for an honest one.
         attack_log: file that gets a line for each thing that it falsifies; `attacks.jsonl` in its home if not given.
         on_message: sees every message before the worker does.
+        listen: where other workers can dial this one; None where they cannot.
+        spare: would rather stand by than be one of those whom the plan gives work.
     """
 
     home: Path
@@ -66,6 +75,8 @@ class Joining:
     attack: Path | None = None
     attack_log: Path | None = None
     on_message: Callable[[Message], None] | None = None
+    listen: Listen | None = None
+    spare: bool = False
 
 
 def join(ticket: str, joining: Joining) -> None:
@@ -90,26 +101,31 @@ def join(ticket: str, joining: Joining) -> None:
         async def play() -> None:
             leave = Leave(joining.tell)
             with leave.on_signals():
-                passport = await enter(home, read, facts=describe_machine(device))
+                facts = describe_machine(device)
+                passport = await enter(home, read, wish=SPARE if joining.spare else "", facts=facts)
                 joining.tell(f"{passport.name} in the run {read.run}")
-                work = _Work(home, passport, read.addresses, device, joining, order, leave, Kept())
+                if joining.spare and not passport.name.startswith(SPARE):
+                    joining.tell(f"--spare changes nothing: in this run this home is {passport.name} already")
+                work = _Work(home, passport, read, device, joining, order, leave, Kept())
                 while await work.is_forgotten():
                     joining.tell("the run does not know this session any more; beginning anew")
 
         asyncio.run(play())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
     home: Home
     passport: Passport
-    addresses: tuple[str, ...]
+    ticket: Ticket
     device: torch.device
     joining: Joining
     order: AttackOrder | None
     leave: Leave
     kept: Kept
     """Stages that were held when the run forgot this worker, and what has come of others: for the next session."""
+    port: int = 0
+    """That was opened last."""
 
     async def is_forgotten(self) -> bool:
         """Work until the run ends; whether it has forgotten this worker instead, which is then as new to it."""
@@ -125,17 +141,49 @@ class _Work:
         """Keep the link and the certificate while the host works."""
         allowance = Allowance()
         link = Link("the initiator", allowance, says_no_room=True)
-        dialer = Dialer(
-            link=link,
-            addresses=self.addresses,
-            open_channel=self.passport.open_channel,
-            patience_s=self.joining.patience_s,
-            on_change=self.joining.tell,
-            machine=describe_machine(self.device),
+        tell = self.joining.tell
+        endpoint = DirectEndpoint(self.passport.name, link, self.passport.open_channel_to, tell)
+        async with self._listening(endpoint, allowance) as listens:
+            dialer = Dialer(
+                link=link,
+                addresses=self.ticket.addresses,
+                open_channel=self.passport.open_channel,
+                patience_s=self.joining.patience_s,
+                on_change=tell,
+                machine=describe_machine(self.device),
+                greeting=wire.Hello(listens=listens),
+            )
+            try:
+                await self._work(endpoint, link, dialer, allowance)
+            finally:
+                await endpoint.close()
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, endpoint: DirectEndpoint, allowance: Allowance) -> AsyncIterator[list[str]]:
+        """Where other workers can dial this one while the block runs; nowhere where it is not to listen.
+
+        Raises:
+            TransportError: SW-T110; the port cannot be opened.
+        """
+        listen, passport = self.joining.listen, self.passport
+        if listen is None:
+            yield []
+            return
+        port = PeerPort(
+            endpoint, lambda: passport.membership.credential, self.ticket.authority, allowance, self.joining.tell
         )
-        endpoint = RemoteEndpoint(self.passport.name, link)
+        try:
+            before, self.port = self.port, await port.listen(str(Listen(listen.host, listen.port or self.port)))
+            if self.port != before:
+                self.joining.tell(f"listening for other workers on port {self.port}")
+            yield [f"{host}:{self.port}" for host in listen.reached_at()][:MOST_ADDRESSES]
+        finally:
+            await port.stop()
+
+    async def _work(self, endpoint: DirectEndpoint, link: Link, dialer: Dialer, allowance: Allowance) -> None:
         helpers: list[asyncio.Task[Any]] = [
             asyncio.create_task(dialer.keep()),
+            asyncio.create_task(endpoint.keep()),
             asyncio.create_task(self.passport.keep(self.joining.tell)),
         ]
         working = asyncio.create_task(self._serve(endpoint, link, allowance))
@@ -158,7 +206,7 @@ class _Work:
                 task.cancel()
             await asyncio.gather(working, *helpers, return_exceptions=True)
 
-    async def _serve(self, endpoint: RemoteEndpoint, link: Link, allowance: Allowance) -> None:
+    async def _serve(self, endpoint: DirectEndpoint, link: Link, allowance: Allowance) -> None:
         welcome = await endpoint.receive()
         if isinstance(welcome, Stop):
             return
@@ -170,6 +218,8 @@ class _Work:
                 got=type(welcome).__name__,
             )
         link.silence_s = welcome.silence_s
+        if self.joining.listen and welcome.topology == "star":
+            self.joining.tell("--listen changes nothing: in a star everything passes the initiator")
         allowance.frame_bytes, allowance.state_bytes = welcome.frame_bytes, welcome.state_bytes
         self.kept.limit_bytes = welcome.state_bytes
         settings = settings_of(welcome, self.device)

@@ -35,6 +35,12 @@ AUTHORITY_FILE = "authority.pem"
 SERVER_HOST = "shieldwall"
 """The DNS name in the server's certificate, wherever the server is: who connects asks for this name."""
 
+
+def worker_host(name: str) -> str:
+    """The DNS name in a worker's certificate: who connects to a worker that listens asks for this name."""
+    return f"{name}.worker.{SERVER_HOST}"
+
+
 BACK_DATED = timedelta(minutes=10)
 """A worker's certificate is valid this long already when it is issued, for workers whose clocks are behind."""
 
@@ -115,6 +121,8 @@ class Authority:
     def issue_worker(self, name: str, public: ec.EllipticCurvePublicKey, now: datetime, until: datetime) -> bytes:
         """A worker's certificate, and the authority's after it, as text.
 
+        It is good for both ends of a connection: a worker that listens shows it to workers that dial it.
+
         Args:
             name: the worker's name in the run, for people who look at it; its subject.
             public: the worker's key, whose owner has signed a request (`key_of_csr`).
@@ -122,7 +130,13 @@ class Authority:
             until: when it ends.
         """
         certificate = leaf_certificate(
-            name, public, self.certificate, self._key, purpose=CLIENT, validity=(now - BACK_DATED, until)
+            name,
+            public,
+            self.certificate,
+            self._key,
+            purpose=(CLIENT, SERVER),
+            host=worker_host(name),
+            validity=(now - BACK_DATED, until),
         )
         return pem(certificate, self.certificate)
 

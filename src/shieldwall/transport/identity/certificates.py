@@ -9,6 +9,7 @@ Nobody is anybody by a certificate's subject: `key_id` of its public key is what
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -65,7 +66,7 @@ def leaf_certificate(
     issuer: x509.Certificate,
     issuer_key: ec.EllipticCurvePrivateKey,
     *,
-    purpose: x509.ObjectIdentifier,
+    purpose: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier],
     host: str = "",
     validity: tuple[datetime, datetime] = ALWAYS,
 ) -> x509.Certificate:
@@ -76,14 +77,15 @@ def leaf_certificate(
         public: the key that it is for.
         issuer: a certificate of `authority_certificate`.
         issuer_key: its key.
-        purpose: `CLIENT` or `SERVER`, and nothing else.
+        purpose: `CLIENT` or `SERVER`, or both, and nothing else.
         host: DNS name that a client of it asks for; none where it is empty.
         validity: from and until when.
     """
     builder = _begin(subject, issuer, public, validity)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    purposes = [purpose] if isinstance(purpose, x509.ObjectIdentifier) else list(purpose)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     builder = builder.add_extension(_issued_by(issuer), critical=False)
     if host:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)

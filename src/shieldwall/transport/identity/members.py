@@ -9,11 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from shieldwall.core.errors import EnrolmentError
-from shieldwall.core.ids import COORDINATOR, INITIATOR, MUSTER, SERVER
+from shieldwall.core.ids import COORDINATOR, DIRECTORY, INITIATOR, MUSTER, SERVER
 
 LONGEST_NAME = 32
 _NAME = re.compile(rf"[a-z0-9]([a-z0-9-]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?")
-_RESERVED = {INITIATOR, COORDINATOR, SERVER, MUSTER, "referee", "shieldwall", "guest"}
+_RESERVED = {INITIATOR, COORDINATOR, DIRECTORY, SERVER, MUSTER, "referee", "shieldwall", "guest"}
 _NO_WISH = "worker"
 
 

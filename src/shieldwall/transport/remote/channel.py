@@ -44,22 +44,23 @@ SERVER_OPTIONS = (
 )
 CLIENT_OPTIONS = (
     *COMMON_OPTIONS,
-    ("grpc.ssl_target_name_override", SERVER_HOST),  # whose certificate it is counts, not where it stands
     ("grpc.use_local_subchannel_pool", 1),  # each lane is a connection of its own
     ("grpc.enable_retries", 0),
 )
 
 
-def open_channel(address: str, authority_pem: bytes, shown: Credential) -> grpc.aio.Channel:
+def open_channel(address: str, authority_pem: bytes, shown: Credential, host: str = SERVER_HOST) -> grpc.aio.Channel:
     """A channel to `HOST:PORT` over mutual TLS.
 
     Args:
         address: HOST:PORT.
         authority_pem: certificate of the run's authority; the other end's must be signed by it.
         shown: this end's key and certificate.
+        host: DNS name in the other end's certificate: whose it is counts, not where it stands.
     """
+    options = (*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", host))
     credentials = grpc.ssl_channel_credentials(authority_pem, shown.private_key_pem, shown.certificate_chain_pem)
-    return grpc.aio.secure_channel(address, credentials, options=CLIENT_OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 def carry(channel: grpc.aio.Channel) -> Any:

@@ -28,7 +28,7 @@ _GREETING_S = 10.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _SESSION_BYTES = 16
-_INITIATORS = frozenset({INITIATOR, COORDINATOR, SERVER})
+INITIATORS = frozenset({INITIATOR, COORDINATOR, SERVER})
 _log = logging.getLogger(__name__)
 
 OpenChannel = Callable[[str], grpc.aio.Channel]
@@ -69,7 +69,7 @@ class RemoteEndpoint:
             try:
                 return unpack(letter.packed.kind, letter.packed.body, letter.packed.tensors)
             except TransportError as error:
-                if letter.source in _INITIATORS:
+                if letter.source in INITIATORS:
                     raise
                 self._dropped.count("dropped", letter.source, error)
 
@@ -94,6 +94,9 @@ class Dialer:
         patience_s: how long it goes on dialling in vain.
         on_change: told of each connection that is made or lost, in words.
         machine: what this one says of itself (`fit.describe_machine`).
+        greeting: what is said of this end beside session and lane.
+        on_answer: told of the answer to each greeting; what it raises ends the dialling.
+        answer_s: how long an answer may take.
     """
 
     link: Link
@@ -103,6 +106,9 @@ class Dialer:
     patience_s: float
     on_change: Callable[[str], None]
     machine: Mapping[str, str] = field(default_factory=dict)
+    greeting: wire.Hello = field(default_factory=wire.Hello)
+    on_answer: Callable[[wire.Hello], None] | None = None
+    answer_s: float = _GREETING_S
 
     async def keep(self) -> None:
         """Dial, carry, and dial again when the connection is lost, until the link is closed.
@@ -118,6 +124,7 @@ class Dialer:
             for address in self.addresses:
                 dialled += 1
                 hello = wire.Hello(session=session, dialled=dialled, fresh=fresh, machine=self.machine)
+                hello.MergeFrom(self.greeting)
                 if await self._connect(address, hello):
                     fresh = False
                     pause_s, lost_s = _FIRST_PAUSE_S, time.monotonic()
@@ -170,12 +177,14 @@ class Dialer:
         lane = DialledLane(carry(channel), address)
         hello.lane, hello.received = number, self.link.received
         try:
-            await asyncio.wait_for(lane.write([wire.Piece(hello=hello)]), _GREETING_S)
-            answer = greeting_in(await asyncio.wait_for(lane.read(), _GREETING_S))
+            await asyncio.wait_for(lane.write([wire.Piece(hello=hello)]), self.answer_s)
+            answer = greeting_in(await asyncio.wait_for(lane.read(), self.answer_s))
         except (TimeoutError, ConnectionError):
             return None
         if answer is None:
             return None
         if number == 0:
+            if self.on_answer:
+                self.on_answer(answer)
             await self.link.begin(answer.received)
         return lane

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
 from shieldwall.core.errors import TransportError
 from shieldwall.core.messages import Message
@@ -40,6 +41,7 @@ class Hub:
         may_pass: whether what one party sends to another may pass; in a star workers reach the centre alone.
         on_fault: told of everything that came and may not go where it says.
         on_attached: told who has come, or come anew without what was under way before.
+        on_detached: told who is gone.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Hub:
         may_pass: Callable[[str, str], bool],
         on_fault: Fault,
         on_attached: Callable[[str], Awaitable[None]] | None = None,
+        on_detached: Callable[[str], None] | None = None,
     ) -> None:
         self._may_pass = may_pass
         self._on_fault = on_fault
         self._on_attached = on_attached
+        self._on_detached = on_detached
         self._own: dict[str, HubEndpoint] = {}
         self._links: dict[str, Link] = {}
         self._gone: set[str] = set()
@@ -100,6 +104,8 @@ class Hub:
         if link is None:
             return
         self._gone.add(name)
+        if self._on_detached:
+            self._on_detached(name)
         pump = self._pumps.pop(name)
         pump.cancel()
         await asyncio.gather(pump, return_exceptions=True)
@@ -152,7 +158,7 @@ class Hub:
             self.relayed_bytes[way] = self.relayed_bytes.get(way, 0) + letter.packed.nbytes
             self.held_up[source] = destination
             try:
-                await self._links[destination].send(Letter(source, destination, letter.packed))
+                await self._links[destination].send(replace(letter, source=source))
             finally:
                 self.held_up.pop(source, None)
         elif destination not in self._gone:

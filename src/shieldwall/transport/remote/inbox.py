@@ -84,7 +84,7 @@ class Inbox:
         missing = {
             place: _Filling(tensor_bytes(packed.tensors[place])) for place, form in enumerate(forms) if form.nbytes
         }
-        self._arriving[head.number] = _Arriving(Letter(head.source, head.destination, packed), missing)
+        self._arriving[head.number] = _Arriving(_letter(head, packed), missing)
         self.held_bytes += packed.weight_bytes
         return self._give_out(head.number)
 
@@ -159,3 +159,7 @@ class Inbox:
             state="no memory was taken for it",
             remedy="nothing, if the peer is a stranger's: the link is ended; else compare the versions at both ends",
         )
+
+
+def _letter(head: wire.Head, packed: Packed) -> Letter:
+    return Letter(head.source, head.destination, packed, head.stream, head.serial)

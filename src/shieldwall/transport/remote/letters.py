@@ -18,6 +18,10 @@ class Letter:
     source: str
     destination: str
     packed: Packed
+    stream: int = 0
+    """Which of the streams between the two it is of, where it may take one of two ways; else 0."""
+    serial: int = 0
+    """Its number in the stream, from 1."""
 
 
 def pieces_of(letter: Letter, number: int, part_bytes: int) -> Iterator[AnyPiece]:
@@ -31,6 +35,8 @@ def pieces_of(letter: Letter, number: int, part_bytes: int) -> Iterator[AnyPiece
             kind=packed.kind,
             body=packed.body,
             tensors=[wire.Form(dtype=form.dtype, shape=form.shape) for form in packed.forms],
+            stream=letter.stream,
+            serial=letter.serial,
         )
     )
     for place, tensor in enumerate(packed.tensors):

@@ -71,6 +71,7 @@ class Link:
         self._changed = asyncio.Condition()
         self._taken = 0
         self._acknowledged = 0
+        self._lanes = 0
         self._taken_s = 0.0
         """When the first of the letters was taken that are not acknowledged."""
         self._taken_bytes = 0
@@ -110,10 +111,25 @@ class Link:
         """The last letter that came whole and in order."""
         return self._inbox.received
 
-    async def send(self, letter: Letter) -> None:
-        """Put a letter on its way; waits while the peer is far behind. After `close` it goes nowhere."""
+    @property
+    def connected(self) -> bool:
+        """Whether something carries it now."""
+        return self._lanes > 0
+
+    @property
+    def unacknowledged(self) -> list[Letter]:
+        """Letters that the peer is not known to have taken, in their order."""
+        return self._outbox.kept
+
+    async def send(self, letter: Letter) -> bool:
+        """Put a letter on its way; waits while the peer is far behind. After `close` it goes nowhere: False."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.closed or not self._outbox.full)
+        self.put(letter)
+        return not self.closed
+
+    def put(self, letter: Letter) -> None:
+        """As `send`, without waiting: for a few words of the transport's own."""
         if not self.closed:
             self._outbox.put(letter)
             self._to_send.set()
@@ -124,12 +140,22 @@ class Link:
         Raises:
             MemoryError: there is no room for it, where the link says so.
         """
+        letter = await self.arrive()
+        if letter is not None:
+            self.take(letter)
+        return letter
+
+    async def arrive(self) -> Letter | None:
+        """As `receive`, but the letter counts as taken only after `take`: who may be stopped in between loses none."""
         letter = await self._arrived.get()
         if letter is None:
             self._arrived.put_nowait(None)
             if self._no_room and not self.closed:
                 raise MemoryError(self._no_room)
-            return None
+        return letter
+
+    def take(self, letter: Letter) -> None:
+        """A letter that has arrived is in its receiver's hands; the peer need not keep it any more."""
         self._inbox.release(letter)
         if self._taken == self._acknowledged:
             self._taken_s, self._taken_bytes = time.monotonic(), 0
@@ -138,7 +164,6 @@ class Link:
         self._taken_bytes += letter.packed.nbytes
         if self._taken_bytes >= _ACK_BYTES:
             self._to_send.set()
-        return letter
 
     async def begin(self, received: int) -> None:
         """A connection stands, over which the peer has got what comes before and with letter `received`.
@@ -160,6 +185,7 @@ class Link:
                 error if it was given up for one while it was carried.
         """
         self.heard_s = self._echoed_s = time.monotonic()
+        self._lanes += 1
         reading = asyncio.create_task(self._read(lane), name=f"from {self.peer}")
         tasks = {
             reading,
@@ -172,6 +198,7 @@ class Link:
                 await asyncio.wait({reading}, timeout=_REASON_S)
             done = [task for task in tasks if task.done()]
         finally:
+            self._lanes -= 1
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -187,6 +214,11 @@ class Link:
             await self._changed.wait_for(
                 lambda: self.closed or (not self._outbox.waiting_bytes and self._acknowledged == self._taken)
             )
+
+    async def emptied(self) -> None:
+        """Wait until the peer has taken everything, or the link is given up."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed or not self._outbox.waiting_bytes)
 
     async def close(self) -> None:
         """Give the link up: what is under way is dropped, who waits is told."""

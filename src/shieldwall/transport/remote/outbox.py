@@ -42,6 +42,11 @@ class Outbox:
         """Whether a sender has to wait; one letter is taken however large it is."""
         return self.waiting_bytes >= self._window_bytes
 
+    @property
+    def kept(self) -> list[Letter]:
+        """Letters that are not acknowledged, in their order; some of them may have arrived."""
+        return [numbered.letter for numbered in self._kept]
+
     def put(self, letter: Letter) -> None:
         """Add a letter behind the others."""
         self._numbered += 1

@@ -11,6 +11,7 @@ import grpc
 
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.core.version import VERSION
+from shieldwall.transport.identity.authority import worker_host
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.enrolment import EnrolmentAnswer, Purpose
 from shieldwall.transport.identity.home import Home
@@ -52,6 +53,10 @@ class Passport:
     def open_channel(self, address: str) -> grpc.aio.Channel:
         """A channel to an address of the run, with the certificate that is valid now."""
         return open_channel(address, self._ticket.authority_pem, self.membership.credential)
+
+    def open_channel_to(self, worker: str, address: str) -> grpc.aio.Channel:
+        """A channel to an address where that worker of the run listens, and no other member is let through."""
+        return open_channel(address, self._ticket.authority_pem, self.membership.credential, worker_host(worker))
 
     async def keep(self, tell: Callable[[str], None]) -> None:
         """Renew the certificate whenever half of it is over, until cancelled; tries again where nobody answers."""

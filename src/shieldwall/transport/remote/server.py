@@ -21,12 +21,11 @@ from shieldwall.transport.codec.garbled import garbled
 from shieldwall.transport.identity.clock import utc_now
 from shieldwall.transport.identity.enrolment import EnrolmentAnswer, EnrolmentRequest, bad_request
 from shieldwall.transport.identity.fit import check_fit
-from shieldwall.transport.identity.gate import Gate
 from shieldwall.transport.identity.members import Invitation, Member
 from shieldwall.transport.identity.reply import refusal_bytes
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.channel import SERVER_OPTIONS, handlers
-from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.doors import Doorkeeper, Introduce, Switchboard
 from shieldwall.transport.remote.lanes import AnsweredLane, greeting_in
 from shieldwall.transport.remote.limits import REQUEST_S, SESSION_EVERY_S, Turnstile, limiting_options
 from shieldwall.transport.remote.link import Link
@@ -64,16 +63,18 @@ class WireServer:
         on_refused: told of everything that was refused, with where it came from.
         facts: told to machines that ask before they join.
         arithmetic: the run's class; machines of another, or of another version, are refused. None: nobody asks them.
+        introduce: hears each greeting, and refuses it where it raises.
     """
 
     def __init__(
         self,
-        hub: Hub,
-        gate: Gate,
+        hub: Switchboard,
+        gate: Doorkeeper,
         allowed_bytes: Callable[[str], int],
         on_refused: Callable[[str, ShieldwallError], None],
         facts: RunFacts | None = None,
         arithmetic: ArithmeticClass | None = None,
+        introduce: Introduce | None = None,
     ) -> None:
         self._hub = hub
         self._gate = gate
@@ -82,6 +83,7 @@ class WireServer:
         self._facts = facts or RunFacts()
         self._arithmetic = arithmetic
         self._turnstile = Turnstile()
+        self._introduce = introduce
         self._sessions: dict[str, _Session] = {}
         self._beginning: dict[str, asyncio.Lock] = {}
         """Held while a member's session is begun, or dialled anew."""
@@ -190,12 +192,17 @@ class WireServer:
             TransportError: SW-T107, SW-T108, it sends what it should not, and its link is ended; SW-T111.
         """
         hello = await _greeting(lane, name)
+        delivered = await self._introduce(name, hello, address) if self._introduce else 0
         async with self._beginning.setdefault(name, asyncio.Lock()):
             session = await self._begin(name, hello, address)
         if hello.lane in session.lanes:
             raise _garbled_greeting(name, "each lane once", f"lane {hello.lane} again")
         greeting = wire.Hello(
-            session=hello.session, dialled=hello.dialled, lane=hello.lane, received=session.link.received
+            session=hello.session,
+            dialled=hello.dialled,
+            lane=hello.lane,
+            received=session.link.received,
+            delivered=delivered,
         )
         task = asyncio.current_task()
         if task:

@@ -3,8 +3,8 @@
 gRPC asks at each handshake, from threads of its own. What it is given then takes the place of what it has, without a
 lock: a handshake that begins in that moment in another thread uses what is being thrown away, and the process dies.
 Some hundred connections at once are enough where each is given something new. So it is given something new only where a
-ticket has come or ended, and alone: those that were let through before have long gone on, and those that come meanwhile
-wait until the exchange is over.
+ticket has come or ended, or a worker's own certificate was renewed, and alone: those that were let through before have
+long gone on, and those that come meanwhile wait until the exchange is over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from shieldwall.transport.identity.clock import utc_now
-from shieldwall.transport.identity.gate import Gate
+from shieldwall.transport.remote.doors import Doorkeeper
 
 _QUIET_S = 0.1
 """Before and after an exchange no handshake begins; to take hold of what it needs one takes microseconds."""
@@ -27,13 +27,13 @@ class Trust:
     """Of one port; may be used from any thread.
 
     Args:
-        gate: of the run.
+        gate: knows what is shown, and whom to let through.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Doorkeeper) -> None:
         self._gate = gate
         self._lock = Lock()
-        self._roots = gate.roots(utc_now())
+        self._used = gate.server, gate.roots(utc_now())
         self._exchanged_s = -math.inf
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -46,14 +46,14 @@ class Trust:
             early_s = self._exchanged_s + _QUIET_S - time.monotonic()
             if early_s > 0:
                 time.sleep(early_s)
-            roots = self._gate.roots(utc_now())
-            if roots == self._roots:
+            now = self._gate.server, self._gate.roots(utc_now())
+            if now == self._used:
                 return None
             time.sleep(_QUIET_S)
-            self._roots, self._exchanged_s = roots, time.monotonic()
+            self._used, self._exchanged_s = now, time.monotonic()
             return self._configuration()
 
     def _configuration(self) -> Any:
-        shown = self._gate.server
+        shown, roots = self._used
         pair = shown.private_key_pem, shown.certificate_chain_pem
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self._roots)
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)

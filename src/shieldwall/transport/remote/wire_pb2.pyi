@@ -72,7 +72,7 @@ class Piece(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., more: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("session", "dialled", "lane", "received", "fresh", "machine")
+    __slots__ = ("session", "dialled", "lane", "received", "fresh", "machine", "listens", "stream", "delivered")
     class MachineEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -86,29 +86,39 @@ class Hello(_message.Message):
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
     MACHINE_FIELD_NUMBER: _ClassVar[int]
+    LISTENS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
     session: bytes
     dialled: int
     lane: int
     received: int
     fresh: bool
     machine: _containers.ScalarMap[str, str]
-    def __init__(self, session: _Optional[bytes] = ..., dialled: _Optional[int] = ..., lane: _Optional[int] = ..., received: _Optional[int] = ..., fresh: _Optional[bool] = ..., machine: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    listens: _containers.RepeatedScalarFieldContainer[str]
+    stream: int
+    delivered: int
+    def __init__(self, session: _Optional[bytes] = ..., dialled: _Optional[int] = ..., lane: _Optional[int] = ..., received: _Optional[int] = ..., fresh: _Optional[bool] = ..., machine: _Optional[_Mapping[str, str]] = ..., listens: _Optional[_Iterable[str]] = ..., stream: _Optional[int] = ..., delivered: _Optional[int] = ...) -> None: ...
 
 class Head(_message.Message):
-    __slots__ = ("number", "source", "destination", "kind", "body", "tensors")
+    __slots__ = ("number", "source", "destination", "kind", "body", "tensors", "stream", "serial")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
     number: int
     source: str
     destination: str
     kind: str
     body: bytes
     tensors: _containers.RepeatedCompositeFieldContainer[Form]
-    def __init__(self, number: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., kind: _Optional[str] = ..., body: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[Form, _Mapping]]] = ...) -> None: ...
+    stream: int
+    serial: int
+    def __init__(self, number: _Optional[int] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., kind: _Optional[str] = ..., body: _Optional[bytes] = ..., tensors: _Optional[_Iterable[_Union[Form, _Mapping]]] = ..., stream: _Optional[int] = ..., serial: _Optional[int] = ...) -> None: ...
 
 class Form(_message.Message):
     __slots__ = ("dtype", "shape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from shieldwall.transport.remote.hub import Hub
 
 @dataclass(frozen=True, slots=True)
 class HubWitness:
-    """All that workers send each other passes here.
+    """What workers send each other passes here, but for what goes directly.
 
     Args:
         hub: that it passes.
+        goes_directly: whether what one worker sends to another may go another way.
     """
 
     hub: Hub
+    goes_directly: Callable[[str, str], bool] = lambda *_: False
 
     def begin(self) -> None:
         self.hub.passages.begin()
@@ -27,7 +29,9 @@ class HubWitness:
     def passed(
         self, slot: Slot, source: str, destination: str, statements: Iterable[Signed[Any]] | None = None
     ) -> bool | None:
-        return self.hub.passages.passed(slot, source, destination, statements)
+        if self.hub.passages.passed(slot, source, destination, statements):
+            return True
+        return None if self.goes_directly(source, destination) else False
 
     def moved_bytes(self, host: str) -> int | None:
         link = self.hub.links.get(host)
