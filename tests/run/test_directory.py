@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import torch
 
 from shieldwall.core.errors import TransportError
-from shieldwall.core.ids import DIRECTORY
-from shieldwall.core.messages import Message, Ways
+from shieldwall.core.ids import DIRECTORY, Direction, Slot
+from shieldwall.core.messages import Message, TensorFrame, Ways
 from shieldwall.run.machines.directory import Directory, relayed_in_words, summary
 from shieldwall.transport.remote import wire_pb2 as wire
 from shieldwall.transport.remote.hub import Hub
+from shieldwall.transport.remote.witness import HubWitness
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,25 @@ def test_ways_in_words() -> None:
     many = {("worker-1", f"worker-{number}"): 1000 for number in range(2, 16)}
     assert relayed_in_words(many).startswith("worker-1 -> worker-2 1,000 bytes; worker-1 -> worker-3 1,000 bytes; ")
     assert relayed_in_words(many).endswith("worker-1 -> worker-13 1,000 bytes; 2 more ways 2,000 bytes")
+
+
+def test_what_may_go_directly_is_neither_seen_nor_withheld() -> None:
+    async def play() -> None:
+        directory, hub = Directory(1.0, lambda _: None), Hub(lambda *_: True, lambda *_: None)
+        directory.open(hub)
+        hub.join("worker-2")  # as good as a worker to what passes
+        for name, addresses in (("worker-1", []), ("worker-2", ["host:1"]), ("worker-3", [])):
+            await directory.introduce(name, wire.Hello(listens=addresses), "192.0.2.8:40000")
+            directory.admit(name)
+        witness = HubWitness(hub, directory.goes_directly)
+        slot = Slot(run="r", view=0, attempt=0, step=1, micro_batch=0, direction=Direction.FORWARD, stage=1)
+        assert witness.passed(slot, "worker-1", "worker-2") is None
+        assert witness.passed(slot, "worker-1", "worker-3") is False
+        assert witness.passed(slot, "initiator", "worker-2") is False
+        frame = TensorFrame(slot=slot, source="worker-1", destination="worker-2", tensor=torch.zeros(1))
+        await hub.send("worker-1", "worker-2", frame)
+        assert witness.passed(slot, "worker-1", "worker-2") is True
+        directory.forget("worker-2")
+        assert HubWitness(hub, directory.goes_directly).passed(slot, "worker-3", "worker-2") is False
+
+    asyncio.run(play())

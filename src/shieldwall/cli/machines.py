@@ -48,7 +48,7 @@ def join(
         typer.Option(metavar="HOST:PORT", help="Let other workers dial this one here; port 0 is one that is free."),
     ] = None,
     spare: Annotated[
-        bool, typer.Option("--spare", help="Stand by for those who go, rather than be given work at the start.")
+        bool, typer.Option("--spare", help="Be one more than the run waits for, to stand in for those who go.")
     ] = False,
     attack: Annotated[
         Path | None,

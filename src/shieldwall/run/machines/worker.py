@@ -46,7 +46,7 @@ from shieldwall.verify.duplicate import DuplicateGuard
 
 ATTACK_LOG = "attacks.jsonl"
 SPARE = "spare"
-"""What a worker would like to be called that stands by: not like those whom a plan gives work."""
+"""What a worker would like to be called that is one more: not like those whom the plan names and the run waits for."""
 _FAREWELL_S = 5.0
 PATIENCE_S = 600.0
 """How long a worker looks for its run in vain before it gives up."""
@@ -65,7 +65,7 @@ class Joining:
         attack_log: file that gets a line for each thing that it falsifies; `attacks.jsonl` in its home if not given.
         on_message: sees every message before the worker does.
         listen: where other workers can dial this one; None where they cannot.
-        spare: would rather stand by than be one of those whom the plan gives work.
+        spare: be one more than those whom the run waits for.
     """
 
     home: Path
