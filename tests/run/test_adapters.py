@@ -106,10 +106,12 @@ def test_adapters_are_trained_on_from_their_folder(adapted: Path, tmp_path: Path
 
 
 def test_the_best_adapters_are_exported(tmp_path: Path) -> None:
-    """With a rate that ruins the model the best evaluation is an early one, and its adapters are what is left."""
-    settings = [*TINY, *LORA, "evaluation.export=best", "evaluation.every_steps=1", "optimizer.learning_rate=3.0"]
-    folder = tmp_path / "run"
-    summary = train(Config.load(None, [*settings, "optimizer.clip_norm=0.0"]), folder=folder).summary
+    """Who learns words forgets figures: the best evaluation is an early one, and its adapters are what is left."""
+    text, folder = tmp_path / "text", tmp_path / "run"
+    figures = "".join(f"{number * number}\n" for number in range(1000, 1300))
+    text.write_text("the cat sat on the mat\n" * 2000 + figures)
+    settings = [*TINY, *LORA, f"data.corpus=text:{text}", "evaluation.export=best", "evaluation.every_steps=1"]
+    summary = train(Config.load(None, [*settings, "optimizer.learning_rate=0.3"]), folder=folder).summary
     best = json.loads(sorted(folder.glob("checkpoints/step-*/state.json"))[-1].read_text())["progress"]["best_step"]
     assert best < 6
     stored = load_file(folder / "checkpoints" / f"step-{best}" / "adapter_model.safetensors")
