@@ -56,7 +56,8 @@ def test_the_keys_of_a_trace_are_those_on_the_page(run: Path) -> None:
 
 def test_the_keys_of_the_other_files_are_those_on_the_pages(run: Path) -> None:
     assert set(json.loads((run / "summary.json").read_text())) == documented("summary.json")
-    assert set(json.loads((run / "plan.json").read_text())) == documented("plan --json")
+    over_machines = {"joined", "reasons"}
+    assert set(json.loads((run / "plan.json").read_text())) | over_machines == documented("plan --json")
     inputs = {name.partition(".")[0] for name in json.loads((run / "inputs.json").read_text())}
     listed = {name.partition(".")[0] for name in documented("inputs.json")}
     assert inputs <= listed
@@ -73,7 +74,7 @@ def test_the_folder_holds_what_the_page_lists(run: Path) -> None:
     listed = {name.split("/")[0] for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)}
     found = {path.name for path in run.iterdir()}
     assert found <= listed
-    assert listed - found <= {"adapter", "evidence", "returns.jsonl", "workers.json"}
+    assert listed - found <= {"adapter", "custody.json", "evidence", "returns.jsonl", "workers.json"}
 
 
 def test_the_how_to_lists_a_reports_files(run: Path) -> None:

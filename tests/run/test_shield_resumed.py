@@ -118,10 +118,10 @@ class Stops(Hook):
 def test_a_checked_run_keeps_its_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Story: a resumed run was measured and cut anew, and its ledger no longer joined: roots are of stages."""
     folder, settings = tmp_path / "run", configured([], "pipeline.stages=5")
-    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_: [2, 1, 1, 1, 1])
+    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_, **__: [2, 1, 1, 1, 1])
     with pytest.raises(Killed):
         train(settings, folder=folder, hooks_of={"worker-2": [Stops(2)]})
-    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_: [1, 2, 1, 1, 1])
+    monkeypatch.setattr("shieldwall.run.planning.balance_cut", lambda *_, **__: [1, 2, 1, 1, 1])
     summary = train(folder=folder, resume=True).summary
     assert json.loads((folder / "plan.json").read_text())["cut"] == [2, 1, 1, 1, 1]
     verified = shieldwall("ledger", "verify", folder)

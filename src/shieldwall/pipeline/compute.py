@@ -40,6 +40,7 @@ class ThreadCompute:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._thread.submit(int).result()  # begun now: for one that finds no memory to begin Python waits for ever
 
     async def run(self, action: Action, work: Callable[[], T]) -> T:
         del action
