@@ -84,7 +84,7 @@ def test_a_worker_whose_disk_is_full_says_so_and_the_run_is_unharmed(processes: 
     """What it falsifies is to be written to a device that is always full."""
     settings = [*SMALL, "run.steps=3", "checkpoint.every_steps=0"]
     attack = processes.folder / "cheat.toml"
-    attack.write_text(tomli_w.dumps({"attack": [{"kind": "sign_flip", "stage": 1, "from_step": 1}]}))
+    attack.write_text(tomli_w.dumps({"attack": [{"kind": "sign_flip", "stage": "worker-1", "from_step": 1}]}))
     processes.train(*settings)
     processes.join(1, attack=attack, attack_log=Path("/dev/full"))
     processes.wait_for(lambda: "worker-1 is there" in processes.said)
