@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rich.progress import Progress, TaskID
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+def bars() -> Progress:
+    """What a program of the lab shows on standard error while it works: how many pieces of how many, for how long."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
 class Ticker(Protocol):

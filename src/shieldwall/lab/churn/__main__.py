@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.errors import BenchmarkError, ShieldwallError
 from shieldwall.lab.churn.churned import WORKERS, churn
 from shieldwall.lab.churn.report import make_report
+from shieldwall.lab.progress import bars
 from shieldwall.lab.record import Origin
 from shieldwall.lab.recovery.undisturbed import settings_of, undisturbed_root
 
@@ -35,9 +34,8 @@ def main(
     """Let workers come and go while a run goes on, and see whether its processes grow."""
     origin = Origin(command=" ".join(["python -m shieldwall.lab.churn", *sys.argv[1:]]), seed=0, threads=1)
     settings = settings_of(steps, "chain")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=Console(stderr=True)) as progress:
+        with tempfile.TemporaryDirectory() as scratch, bars() as progress:
             task = progress.add_task("steps", total=steps)
             found = asyncio.run(
                 churn(Path(scratch) / "machines", settings, every, lambda done: progress.update(task, completed=done))

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.errors import ShieldwallError
 from shieldwall.lab.fuzz.besieged import besiege
 from shieldwall.lab.fuzz.report import make_report
+from shieldwall.lab.progress import bars
 from shieldwall.lab.record import Origin
 from shieldwall.lab.recovery.undisturbed import settings_of, undisturbed_root
 
@@ -34,11 +33,10 @@ def main(
     origin = Origin(command=" ".join(["python -m shieldwall.lab.fuzz", *sys.argv[1:]]), seed=seed, threads=1)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # of the processes that are started
     settings = [*settings_of(steps, "chain"), "pipeline.workers=2"]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with (
             tempfile.TemporaryDirectory() as scratch,
-            Progress(*columns, console=Console(stderr=True)) as progress,
+            bars() as progress,
         ):
             task = progress.add_task("inputs", total=inputs)
             siege = asyncio.run(

@@ -14,10 +14,9 @@ from random import Random
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.errors import ShieldwallError
+from shieldwall.lab.progress import bars
 from shieldwall.lab.record import Origin
 from shieldwall.lab.recovery.disturbed import WORKERS, Found, disturb
 from shieldwall.lab.recovery.faults import Fault, How, draw_faults
@@ -43,9 +42,8 @@ def main(
     origin = Origin(command=" ".join(["python -m shieldwall.lab.recovery", *sys.argv[1:]]), seed=seed, threads=1)
     journal = Journal(out / f"{name}-{seed}.jsonl")
     journal.mend()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with bars() as progress:
             there = [number for number in journal.rows() if number < wanted]
             task = progress.add_task("faults", total=wanted * count, completed=len(there) * count)
             for number in range(wanted):

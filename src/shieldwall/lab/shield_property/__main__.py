@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from shieldwall.core.errors import ShieldwallError
+from shieldwall.lab.progress import bars
 from shieldwall.lab.record import Origin
 from shieldwall.lab.shield_property.journal import Journal
 from shieldwall.lab.shield_property.report import write_report
@@ -34,9 +33,8 @@ def main(
     """Hold drawn pipelines with drawn attackers against the shield's laws; each takes about a second and a half."""
     origin = Origin(command=" ".join(["python -m shieldwall.lab.shield_property", *sys.argv[1:]]), seed=seed, threads=1)
     journal = Journal(out / f"shield-{seed}.jsonl")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with bars() as progress:
             there = sum(number < runs for number in journal.rows())
             task = progress.add_task("runs", total=runs, completed=there)
             for _ in run_missing(journal, seed, runs, processes):
